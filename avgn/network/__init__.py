@@ -1,0 +1,1 @@
+"""The network in PyTorch: training and export only, never on a device."""

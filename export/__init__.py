@@ -1,0 +1,1 @@
+"""A trained run becomes graphs for each engine, each with its proof."""

@@ -1,0 +1,1 @@
+"""One NNCF quantisation for every engine."""
