@@ -135,14 +135,21 @@ class Config:
                 "sound.frames or sound.mels out of range",
             ),
             (8_000 <= self.sound.rate <= 192_000, "sound.rate must lie in 8000..192000"),
+            (self.sound.floor > 0 and self.sound.scale != 0, "sound.floor must be above 0, and sound.scale not 0"),
             (0 <= self.sound.low_hz < self.sound.high_hz <= self.sound.rate / 2, "sound bands must lie below rate / 2"),
-            (self.saliency.width % self.saliency.heads == 0, "saliency.width must be a multiple of saliency.heads"),
-            (self.saliency.width % self.fusion.heads == 0, "saliency.width must be a multiple of fusion.heads"),
-            (self.patch.width % self.patch.heads == 0, "patch.width must be a multiple of patch.heads"),
+            (_divides(self.saliency.heads, self.saliency.width), "saliency.width must be a multiple of saliency.heads"),
+            (_divides(self.fusion.heads, self.saliency.width), "saliency.width must be a multiple of fusion.heads"),
+            (_divides(self.patch.heads, self.patch.width), "patch.width must be a multiple of patch.heads"),
+            (0 <= self.saliency.layers <= 64 and 0 <= self.fusion.layers <= 64, "layers must lie in 0..64"),
+            (0 <= self.fusion.dropout < 1, "fusion.dropout must lie in 0..1"),
         )
         for holds, sentence in checks:
             if not holds:
                 raise ValueError(sentence)
+
+
+def _divides(heads: int, width: int) -> bool:
+    return 1 <= heads <= width <= 8192 and width % heads == 0
 
 
 def presets() -> list[str]:

@@ -31,7 +31,7 @@ def build(kind: type[T], data: object, where: str = "") -> T:
     values = {name: _value(hints[name], value, f"{place}.{name}") for name, value in data.items()}
     try:
         return kind(**values)
-    except ValueError as fault:
+    except (ValueError, ArithmeticError) as fault:
         raise InputError(f"{place}: {fault}") from fault
 
 
