@@ -3,23 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from avgn.config import SelectionTraining
+from avgn.data.samples import Truth
 from avgn.network.topk import gather, pseudo_label_loss
 from avgn.training.branches import Outputs
-
-
-class Truth(NamedTuple):
-    """What is known of B clips."""
-
-    label: Tensor  # [B] int64
-    salient: Tensor  # [B,T] 1 where the label's object or sound is present
-    boxes: Tensor  # [B,T,4] y0, x0, y1, x1 in 0..1 of the label's object; NaN where it is not in the picture
 
 
 @dataclass(frozen=True)

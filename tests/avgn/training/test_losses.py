@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from avgn.data.samples import Truth
 from avgn.network.patches import cell_centres
 from avgn.training.branches import drop_modalities, run_branches
-from avgn.training.losses import LossWeights, Truth, losses, true_place
+from avgn.training.losses import LossWeights, losses, true_place
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "network"))
 from small import SMALL, batch, network

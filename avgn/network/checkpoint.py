@@ -1,0 +1,88 @@
+"""A run on disk: `model.safetensors` and `run.json`. No pickle."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+
+from avgn.config import Config
+from avgn.errors import InputError
+from avgn.files import parse_json, write_file
+from avgn.manifest import Source
+from avgn.network.avgn import AVGN
+from avgn.schema import build, plain
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a checkpoint says of itself; `run` is the identity that every graph made from it carries."""
+
+    format: int
+    run: str
+    labels: tuple[str, ...]
+    config: Config
+    trained: str  # on what, for how long; "not trained" for a fresh net
+    sources: tuple[Source, ...] = ()
+    exit_confidence: float | None = None
+
+
+def new_run(config: Config, labels: tuple[str, ...], trained: str = "not trained") -> Run:
+    """Make a Run with a fresh identity."""
+    return Run(FORMAT, secrets.token_hex(8), labels, config, trained)
+
+
+def save_run(folder: Path, model: AVGN, run: Run, half: bool = False) -> None:
+    """Write `model` and `run` to `folder`; with `half`, weights are rounded to fp16 on disk (half the size)."""
+    folder.mkdir(parents=True, exist_ok=True)
+    kind = torch.float16 if half else torch.float32
+    weights = {
+        name: value.detach().cpu().to(kind if value.is_floating_point() else value.dtype).contiguous()
+        for name, value in model.state_dict().items()
+    }
+    write_file(folder / "model.safetensors", save(weights))
+    write_run(folder, run)
+
+
+def write_run(folder: Path, run: Run) -> None:
+    """Write `run.json` alone."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_file(folder / "run.json", json.dumps(plain(run), indent=2) + "\n")
+
+
+def load_run(folder: Path) -> tuple[AVGN, Run]:
+    """Read a run back, in evaluation mode. Raises InputError naming what is missing or wrong."""
+    run = read_run(folder)
+    model = AVGN(run.config)
+    path = folder / "model.safetensors"
+    try:
+        weights = load_file(path)
+    except (OSError, SafetensorError) as fault:
+        raise InputError(f"{path}: not a readable safetensors file ({fault}); is this the folder of a run?") from fault
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError as fault:
+        raise InputError(f"{path}: the weights do not fit run.json's configuration: {fault}") from fault
+    return model.eval(), run
+
+
+def read_run(folder: Path) -> Run:
+    """Read `run.json` alone."""
+    path = folder / "run.json"
+    try:
+        data = parse_json(path.read_bytes(), str(path))
+    except OSError as fault:
+        raise InputError(
+            f"{path}: not a readable run description ({fault}); name a folder made by `avgn train`."
+        ) from fault
+    run = build(Run, data, str(path))
+    if run.format != FORMAT:
+        raise InputError(f"{path}: format {run.format} is not known to this version, which reads {FORMAT}.")
+    return run
