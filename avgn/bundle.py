@@ -16,6 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from avgn.contract import STAGES
 from avgn.errors import InputError, ProofError
 from avgn.files import interrupted, replace_folder
 from avgn.manifest import (
@@ -52,7 +53,6 @@ __all__ = [
 ]
 
 MANIFEST = "manifest.json"
-_NEEDED = frozenset(GRAPHS) - {"logmel"}  # without these a backend and precision cannot decide
 _OPEN = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 
 
@@ -69,7 +69,7 @@ class Bundle:
         held: dict[tuple[str, str], set[str]] = {}
         for record in self.manifest.graphs:
             held.setdefault((record.backend, record.precision), set()).add(record.graph)
-        return [variant for variant, graphs in held.items() if graphs >= _NEEDED]
+        return [variant for variant, graphs in held.items() if graphs.issuperset(STAGES)]
 
     def record(self, graph: str, backend: str, precision: str) -> GraphRecord:
         """The record of one graph; InputError where the bundle does not hold it."""

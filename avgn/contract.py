@@ -10,7 +10,8 @@ from typing import Literal
 from avgn.config import Config
 from avgn.errors import InputError
 
-GRAPHS = ("logmel", "glance", "select", "focus", "classify")
+STAGES = ("glance", "select", "focus", "classify")  # what a decision runs
+GRAPHS = ("logmel", *STAGES)
 
 Dtype = Literal["float32", "float16", "int8", "uint8", "int32"]
 _ZERO_POINTS = {"int8": (-128, 127), "uint8": (0, 255)}

@@ -25,7 +25,7 @@ from avgn.errors import InputError
 
 Floats = NDArray[np.float32]
 
-_BLOCK = 128  # columns at a time: the spectra of a block stay in the processor's cache
+_BLOCK = 48  # columns at a time: small enough that BLAS does not wake its threads, which would wait busily
 _GROUPS = 4  # bands are narrow: a product for each quarter of them, over its own bins, is 4 times less work than one
 
 

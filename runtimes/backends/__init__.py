@@ -1,0 +1,119 @@
+"""Engines that run a bundle's graphs. One small module each, one contract, one row in BACKENDS."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from avgn.errors import InputError, MissingError, UsageError
+from avgn.extras import install_line
+
+if TYPE_CHECKING:
+    from avgn.bundle import Bundle, TensorSpec
+
+Arrays = Mapping[str, NDArray[Any]]
+
+
+class Engine(Protocol):
+    """The graphs of one backend and precision. One caller at a time."""
+
+    backend: str
+    precision: str
+
+    def run(self, graph: str, inputs: Arrays) -> dict[str, NDArray[Any]]:
+        """Run `graph` once: arrays by name as the manifest says, both ways; outputs are the caller's own copies.
+
+        Raises InputError for a name, shape or dtype that is not the manifest's.
+        """
+        ...
+
+
+class LoadedEngine(Engine, Protocol):
+    """An engine with a bundle's graphs; `threads` is how many it computes with."""
+
+    threads: int
+
+    def bare(self, graph: str) -> Callable[[], object]:
+        """The engine's own call on the inputs of the last `run`, with nothing around it: the yardstick of `bench`."""
+        ...
+
+
+@dataclass(frozen=True)
+class Backend:
+    """A row of BACKENDS: `module` has `open_engine(bundle, precision, threads, cache)`; it imports `needs`."""
+
+    name: str
+    module: str
+    extra: str | None
+    needs: tuple[str, ...]
+
+    @property
+    def installed(self) -> bool:
+        """Whether everything it imports can be found."""
+        return all(find_spec(name) is not None for name in self.needs)
+
+
+BACKENDS = {row.name: row for row in (Backend("openvino", "runtimes.backends.openvino", None, ("openvino",)),)}
+
+
+def open_engine(
+    bundle: Bundle,
+    backend: str = "auto",
+    precision: str | None = None,
+    threads: int | None = None,
+    cache: Path | None = None,
+) -> LoadedEngine:
+    """Load the graphs of one of the bundle's variants.
+
+    `auto` is the first backend in the manifest that is installed, and without a `precision` the first of that backend.
+    `cache` is a folder for compiled graphs (quicker starts). Raises UsageError for a variant that the bundle lacks,
+    MissingError for an engine that is not installed, ProofError for damaged files.
+    """
+    if threads is not None and threads < 1:
+        raise UsageError(f"threads: {threads} makes no sense, give 1 or more.")
+    name, found = choose_variant(bundle.variants(), backend, precision)
+    row = BACKENDS.get(name)
+    if row is None:
+        raise MissingError(f"backend {name}: this version of avgn cannot run it; it runs {', '.join(BACKENDS)}.")
+    if not row.installed:
+        raise MissingError(f"backend {name} is not installed: {install_line(row.extra)}")
+    try:
+        module = importlib.import_module(row.module)
+    except ImportError as fault:
+        raise MissingError(f"backend {name} cannot be loaded ({fault}): {install_line(row.extra)}") from fault
+    engine: LoadedEngine = module.open_engine(bundle, found, threads, cache)
+    return engine
+
+
+def choose_variant(variants: Sequence[tuple[str, str]], backend: str, precision: str | None) -> tuple[str, str]:
+    """Which of the bundle's `variants` is meant; UsageError lists them where none fits."""
+    listed = ", ".join(f"{name} {kind}" for name, kind in variants) or "no complete variant"
+    fits = [(name, kind) for name, kind in variants if backend in ("auto", name) and precision in (None, kind)]
+    if not fits:
+        wanted = " ".join(word for word in (backend, precision) if word not in ("auto", None))
+        raise UsageError(f"{wanted or 'auto'}: the bundle does not have it; it has {listed}.")
+    if backend != "auto":
+        return fits[0]
+    runs = [(name, kind) for name, kind in fits if name in BACKENDS and BACKENDS[name].installed]
+    return (runs or fits)[0]
+
+
+def check_inputs(graph: str, specs: Sequence[TensorSpec], inputs: Arrays) -> None:
+    """Raise InputError unless `inputs` are exactly the arrays that `specs` ask for."""
+    names = [spec.name for spec in specs]
+    if set(inputs) != set(names):
+        raise InputError(f"{graph}: expected the inputs {', '.join(names)}; found {', '.join(inputs) or 'none'}.")
+    for spec in specs:
+        value = inputs[spec.name]
+        if not isinstance(value, np.ndarray):
+            raise InputError(f"{graph}: {spec.name} must be a numpy array, found {type(value).__name__}.")
+        if value.shape != spec.shape or value.dtype != spec.dtype:
+            found = f"{value.dtype} {list(value.shape)}"
+            raise InputError(f"{graph}: {spec.name} must be {spec.dtype} {list(spec.shape)}, found {found}.")

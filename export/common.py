@@ -1,0 +1,186 @@
+"""The steps every exporter shares: load the run, convert each graph, prove it on real clips, write the bundle."""
+
+from __future__ import annotations
+
+import platform
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from avgn.bundle import BundleWriter, open_bundle
+from avgn.errors import InputError, ProofError
+from avgn.manifest import GraphRecord, Manifest
+from avgn.media import read_clip
+from avgn.network.avgn import AVGN
+from avgn.network.checkpoint import Run, load_run
+from avgn.schema import plain
+from avgn.training.macs import macs_by_graph
+from export.graphs import Graph, graphs
+from export.parity import BOUNDS, Proof, prove
+from runtimes.backends import open_engine
+from runtimes.backends.torch import TorchEngine
+from runtimes.classifier import Classifier
+
+DEFAULT_RUN = Path(str(files("avgn") / "models" / "default.run"))
+DEFAULT_CLIPS = Path(__file__).resolve().parent.parent / "samples" / "demo.mp4"
+
+
+@dataclass(frozen=True)
+class Converted:
+    """One graph in an engine's format."""
+
+    files: dict[str, bytes]
+    found: str  # precision found in the files by inspection
+
+
+@dataclass(frozen=True)
+class Target:
+    """One engine and precision: how a graph becomes its files."""
+
+    backend: str
+    precision: str
+    convert: Callable[[Graph, torch.export.ExportedProgram], Converted]
+    tools: tuple[str, ...]  # packages whose versions go into the manifest
+
+
+@dataclass(frozen=True)
+class Report:
+    """What an export did: the bundle, the proof, sizes in bytes and seconds per graph."""
+
+    bundle: Path
+    target: str
+    proof: Proof
+    sizes: dict[str, int]
+    seconds: dict[str, float]
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain dicts and lists."""
+        return {**plain(self), "bundle": str(self.bundle)}
+
+
+def export(run_folder: Path, target: Target, out: Path, clips: Sequence[Path], console: Console) -> Report:
+    """Convert every graph of a run, prove the files on `clips` and add them to the bundle `out`.
+
+    Raises InputError (run or clips unusable) and ProofError (a bound of `export.parity.BOUNDS` is broken); then the
+    bundle is as it was before.
+    """
+    if not clips:
+        raise InputError("no clips to prove the export on: name some with --clips.")
+    model, run = load_run(run_folder)
+    table = graphs(model)
+    macs = macs_by_graph({name: (graph.module, graph.example()) for name, graph in table.items()})
+    programs, converted, seconds = {}, {}, {}
+    for name, graph in table.items():
+        start = time.perf_counter()
+        with console.status(f"{target.backend} {target.precision}: {name}"), torch.no_grad():
+            programs[name] = torch.export.export(graph.module, graph.example()).run_decompositions({})
+            converted[name] = target.convert(graph, programs[name])
+        seconds[name] = time.perf_counter() - start
+    head = manifest_head(run, out.name.removesuffix(".avgn"), target.tools)
+    records = {
+        name: GraphRecord(
+            name, target.backend, target.precision, run.run, macs[name], (), graph.inputs, graph.outputs,
+            converted[name].found, "not run: being proven",
+        )
+        for name, graph in table.items()
+    }  # fmt: skip
+    with console.status(f"{target.backend} {target.precision}: proof on {len(clips)} clips"):
+        proof = _prove(model, target, head, table, programs, records, converted, clips)
+    faults = proof.broken(BOUNDS[target.precision])
+    if faults:
+        raise ProofError(f"{target.backend} {target.precision} does not match PyTorch: {'; '.join(faults)}.")
+    unproven = "not run: no clip called this graph"
+    with BundleWriter(out, head) as writer:
+        for name, record in records.items():
+            writer.add(replace(record, parity=proof.artefact.get(name, unproven)), converted[name].files)
+    sizes = {name: sum(map(len, item.files.values())) for name, item in converted.items()}
+    return Report(out, f"{target.backend} {target.precision}", proof, sizes, seconds)
+
+
+def manifest_head(run: Run, name: str, tools: Sequence[str]) -> Manifest:
+    """Everything of a manifest but the graphs."""
+    return Manifest(
+        format=1,
+        name=name,
+        run=run.run,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        labels=run.labels,
+        config=run.config,
+        graphs=(),
+        accuracy="not run: no evaluation of this bundle yet",
+        tools={"python": platform.python_version()} | {tool: _version(tool) for tool in ("torch", *tools)},
+        sources=run.sources,
+        exit_confidence=run.exit_confidence,
+    )
+
+
+def eager_engine(table: Mapping[str, Graph]) -> TorchEngine:
+    """The graphs' modules in PyTorch eager."""
+    return TorchEngine(
+        {name: (graph.module, tuple(spec.name for spec in graph.outputs)) for name, graph in table.items()}
+    )
+
+
+def print_report(report: Report, console: Console) -> None:
+    """A table: per graph the errors, sizes and seconds; then the whole clips."""
+    grid = Table(
+        "graph", "max error", "relative RMS", "PSNR dB", "ExportedProgram", "KB", "seconds", title=report.target
+    )
+    for name, size in report.sizes.items():
+        parity, exported = report.proof.artefact.get(name), report.proof.exported.get(name)
+        figures = ("not run", "", "", "")
+        if parity and exported:
+            figures = (
+                f"{parity.max_error:.2g}",
+                f"{parity.relative_rms:.2g}",
+                f"{parity.psnr_db:.0f}",
+                f"{exported.relative_rms:.2g}",
+            )
+        grid.add_row(name, *figures, f"{size / 1000:.0f}", f"{report.seconds[name]:.1f}")
+    console.print(grid)
+    whole = report.proof.whole
+    console.print(
+        f"{whole.clips} clips: same label on {whole.same_labels}, same chosen set on {whole.same_sets} "
+        f"({whole.near_ties} of them near ties)\n{report.bundle}"
+    )
+
+
+def _prove(
+    model: AVGN,
+    target: Target,
+    head: Manifest,
+    table: Mapping[str, Graph],
+    programs: Mapping[str, torch.export.ExportedProgram],
+    records: Mapping[str, GraphRecord],
+    converted: Mapping[str, Converted],
+    clips: Sequence[Path],
+) -> Proof:
+    """Write the files to a scratch bundle, open it as a device would, and compare."""
+    with tempfile.TemporaryDirectory() as scratch:
+        path = Path(scratch) / "scratch.avgn"
+        with BundleWriter(path, head) as writer:
+            for name, record in records.items():
+                writer.add(record, converted[name].files)
+        bundle = open_bundle(path)
+        artefact = Classifier(bundle, open_engine(bundle, target.backend, target.precision))
+        eager = artefact.with_engine(eager_engine(table))
+        outputs = {name: tuple(spec.name for spec in graph.outputs) for name, graph in table.items()}
+        exported = TorchEngine({name: (program.module(), outputs[name]) for name, program in programs.items()})
+        return prove(eager, exported, artefact, [read_clip(clip, model.config) for clip in clips])
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"

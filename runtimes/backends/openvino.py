@@ -1,0 +1,162 @@
+"""OpenVINO on the CPU."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import openvino
+from numpy.typing import NDArray
+
+from avgn.contract import STAGES
+from avgn.errors import InputError, MissingError, ProofError
+from runtimes.backends import Arrays, check_inputs
+
+if TYPE_CHECKING:
+    from avgn.bundle import Bundle, GraphRecord, TensorSpec
+
+NAME = "openvino"
+# Left to itself the CPU plugin computes in bfloat16 where it can, and takes "f16" for bfloat16 on x86 (relative error
+# 1e-2). Only ARM has kernels that are truly fp16. What int8 graphs keep in float stays float32.
+FP16_MACHINES = ("aarch64", "arm64")
+
+
+class OpenVinoEngine:
+    """One compiled model and one infer request a graph; the four of a decision at once, others when first run."""
+
+    backend = NAME
+
+    def __init__(self, precision: str, load: Callable[[str], _Graph]) -> None:
+        self.precision = precision
+        self._load = load
+        self._graphs = {graph: load(graph) for graph in STAGES}
+        self.threads = max(graph.threads for graph in self._graphs.values())
+
+    def run(self, graph: str, inputs: Arrays) -> dict[str, NDArray[Any]]:
+        """Run `graph` once (see `runtimes.backends.Engine`)."""
+        return self._graph(graph).run(inputs)
+
+    def bare(self, graph: str) -> Callable[[], object]:
+        """The infer request's own `infer`."""
+        infer: Callable[[], object] = self._graph(graph).request.infer
+        return infer
+
+    def _graph(self, name: str) -> _Graph:
+        if name not in self._graphs:
+            self._graphs[name] = self._load(name)
+        return self._graphs[name]
+
+
+class _Graph:
+    """An infer request whose tensors are numpy arrays: inputs are the caller's own, outputs are ours and copied out."""
+
+    def __init__(self, record: GraphRecord, compiled: openvino.CompiledModel) -> None:
+        self.name = record.graph
+        self.specs = record.inputs
+        self.threads = int(compiled.get_property("INFERENCE_NUM_THREADS"))
+        self.request = compiled.create_infer_request()
+        inputs = _ports(record, record.inputs, compiled.inputs)
+        outputs = _ports(record, record.outputs, compiled.outputs)
+        self._slots = [_Slot(spec.name, spec.shape, np.dtype(spec.dtype), inputs[spec.name]) for spec in record.inputs]
+        self._outputs: dict[str, NDArray[Any]] = {}
+        for spec in record.outputs:
+            self._outputs[spec.name] = np.zeros(spec.shape, spec.dtype)
+            tensor = openvino.Tensor(self._outputs[spec.name], shared_memory=True)
+            self.request.set_output_tensor(outputs[spec.name], tensor)
+
+    def run(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
+        if len(inputs) != len(self._slots):
+            check_inputs(self.name, self.specs, inputs)
+        for slot in self._slots:
+            value = inputs.get(slot.name)
+            if type(value) is not np.ndarray or value.shape != slot.shape or value.dtype != slot.dtype:
+                check_inputs(self.name, self.specs, inputs)
+            elif value is not slot.bound:
+                self._bind(slot, value)
+        try:
+            self.request.infer()
+        except RuntimeError as fault:
+            raise MissingError(f"{NAME}: {self.name} could not be run ({_last_line(fault)}).") from fault
+        return {name: array.copy() for name, array in self._outputs.items()}
+
+    def _bind(self, slot: _Slot, value: NDArray[Any]) -> None:
+        """Make `value` the input's memory. An array given again and again (a reused buffer) is bound only once."""
+        shared = value.flags.c_contiguous and value.flags.writeable
+        memory = value if shared else np.array(value, order="C")
+        self.request.set_input_tensor(slot.index, openvino.Tensor(memory, shared_memory=True))
+        slot.memory, slot.bound = memory, value if shared else None
+
+
+class _Slot:
+    """An input: what it must be, the `memory` that the request reads (it owns none), and whose array that is."""
+
+    __slots__ = ("bound", "dtype", "index", "memory", "name", "shape")
+
+    def __init__(self, name: str, shape: tuple[int, ...], dtype: np.dtype[Any], index: int) -> None:
+        self.name, self.shape, self.dtype, self.index = name, shape, dtype, index
+        self.memory: NDArray[Any] | None = None
+        self.bound: NDArray[Any] | None = None
+
+
+def open_engine(bundle: Bundle, precision: str, threads: int | None, cache: Path | None) -> OpenVinoEngine:
+    """Read, check and compile the graphs of `precision` (see `runtimes.backends.open_engine`)."""
+    core = openvino.Core()
+    if cache is not None:
+        core.set_property({"CACHE_DIR": str(cache)})
+    fp16 = precision == "fp16" and platform.machine() in FP16_MACHINES
+    options: dict[str, Any] = {
+        "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_PRECISION_HINT": "f16" if fp16 else "f32",
+    }
+    if threads is not None:
+        options["INFERENCE_NUM_THREADS"] = threads
+
+    def load(graph: str) -> _Graph:
+        record = bundle.record(graph, NAME, precision)
+        return _Graph(record, _compile(core, bundle, record, options))
+
+    return OpenVinoEngine(precision, load)
+
+
+def _compile(
+    core: openvino.Core, bundle: Bundle, record: GraphRecord, options: dict[str, Any]
+) -> openvino.CompiledModel:
+    files = bundle.read(record)
+    parts = {Path(name).suffix: data for name, data in files.items()}
+    if set(parts) != {".xml", ".bin"}:
+        raise InputError(f"{bundle.path}: {record.graph} for {NAME} must be one .xml and one .bin file.")
+    try:
+        model = core.read_model(parts[".xml"], parts[".bin"])
+    except RuntimeError as fault:
+        raise InputError(f"{bundle.path}: {NAME} cannot read {record.graph} ({_last_line(fault)}).") from fault
+    try:
+        return core.compile_model(model, "CPU", options)
+    except RuntimeError as fault:
+        raise MissingError(f"{NAME}: {record.graph} cannot be compiled here ({_last_line(fault)}).") from fault
+
+
+def _ports(record: GraphRecord, specs: Sequence[TensorSpec], ports: Sequence[Any]) -> dict[str, int]:
+    """Index of each tensor in the model; ProofError where the model's shapes or types are not the manifest's."""
+    found = {name: index for index, port in enumerate(ports) for name in port.names}
+    for spec in specs:
+        port = ports[found[spec.name]] if spec.name in found else None
+        if port is None or not port.partial_shape.is_static:
+            raise ProofError(
+                f"{record.graph}: the {NAME} graph has no tensor {spec.name} of a fixed shape; export it again."
+            )
+        actual = (tuple(port.shape), port.element_type.to_dtype())
+        if actual != (spec.shape, np.dtype(spec.dtype)):
+            raise ProofError(
+                f"{record.graph}: {spec.name} is {actual[1]} {list(actual[0])} in the {NAME} graph, "
+                f"{spec.dtype} {list(spec.shape)} in the manifest; export it again."
+            )
+    return {spec.name: found[spec.name] for spec in specs}
+
+
+def _last_line(fault: Exception) -> str:
+    """The one line of an engine's multi-line complaint that says something."""
+    lines = [line.strip() for line in str(fault).splitlines() if line.strip()]
+    return lines[-1] if lines else type(fault).__name__

@@ -1,0 +1,266 @@
+"""A clip becomes a decision: glance at every snippet, choose, look closer at the chosen patches, decide.
+
+Each step is a method of its own, so that a live window calls `glance` and `look` only for what is new and keeps the
+results, while `choose` and `decide` run once a decision.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from avgn.contract import STAGES
+from avgn.errors import InputError, ProofError, UsageError
+from avgn.logmel import log_mel_windows
+from avgn.selection import patch_corner, patch_middle, top_k
+from runtimes.decision import Decision, best, softmax
+from runtimes.meter import Meter
+
+if TYPE_CHECKING:
+    from avgn.bundle import Bundle, GraphRecord
+    from avgn.snippets import Clip
+    from runtimes.backends import Engine
+
+Floats = NDArray[np.float32]
+MIDDLE = (0.5, 0.5)
+
+
+@dataclass(frozen=True, eq=False)
+class Glance:
+    """What a glance at one snippet found: `visual`, `audio`, `context` [d], and where to look (y, x in 0..1)."""
+
+    visual: Floats
+    audio: Floats
+    context: Floats
+    centre: tuple[float, float]
+    heard: bool
+    seen: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Choice:
+    """What the T snippets came to: `saliency` [T], `tokens` [1,2T,d], the glance's own `logits` [C], the chosen."""
+
+    saliency: Floats
+    tokens: Floats
+    logits: Floats
+    selected: tuple[int, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Look:
+    """What the focus net made of a patch: `local` [D], and the middle (y, x in 0..1) of the patch really cut."""
+
+    local: Floats
+    centre: tuple[float, float]
+
+
+class Classifier:
+    """Decides what a clip shows. Reuses its buffers: one thread at a time.
+
+    `engine` runs the bundle's graphs (`runtimes.backends.open_engine`). `k` focuses on fewer snippets than the bundle's
+    own. From `exit_confidence` on (a probability; above 1 never) the glance's answer stands and nothing is focused on;
+    left out, the bundle says whether and when. Raises UsageError for options out of range.
+    """
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        engine: Engine,
+        k: int | None = None,
+        exit_confidence: float | None = None,
+    ) -> None:
+        self.bundle = bundle
+        self.config = bundle.manifest.config
+        self.labels = bundle.manifest.labels
+        self.k = self.config.chosen if k is None else k
+        if not 1 <= self.k <= self.config.chosen:
+            raise UsageError(f"k: {k} is out of range; this bundle focuses on 1 to {self.config.chosen} snippets.")
+        self.exit_confidence = bundle.manifest.exit_confidence if exit_confidence is None else exit_confidence
+        if self.exit_confidence is not None and not self.exit_confidence > 0:
+            raise UsageError(f"exit confidence: {self.exit_confidence} is not a probability above 0.")
+        self.engine = engine
+        records = _records(bundle, engine)
+        self.meter = Meter(engine, {graph: record.macs for graph, record in records.items()})
+        # filled again and again, so that an engine needs to bind them only once
+        self._inputs = {graph: _buffers(record) for graph, record in records.items()}
+        blank = np.zeros(self.config.saliency.width, np.float32)
+        self.nothing = Glance(blank, blank, blank, MIDDLE, heard=False, seen=False)
+
+    def with_engine(self, engine: Engine) -> Classifier:
+        """The same classifier on another engine: the bundle's other variants, or PyTorch for comparison."""
+        return Classifier(self.bundle, engine, self.k, self.exit_confidence)
+
+    def classify(self, path: str | Path) -> Decision:
+        """Decide what the file at `path` shows. Raises InputError where nothing can be seen or heard in it."""
+        from avgn.media import read_clip
+
+        began = perf_counter()
+        return self.classify_clip(read_clip(path, self.config), str(path), began)
+
+    def classify_clip(self, clip: Clip, file: str = "", began: float | None = None) -> Decision:
+        """Decide what `clip` (of config.snippets snippets) shows; `began` is when the work on it started."""
+        began = perf_counter() if began is None else began
+        if not (clip.seen.any() or clip.heard.any()):
+            raise InputError(f"{file or 'clip'}: there is neither picture nor sound to judge by.")
+        self.meter.reset()
+        mels = log_mel_windows(clip.sound, clip.starts, self.config.sound)
+        size = self.config.frame.size
+        frames = [None if picture is None else picture.squashed(size) for picture in clip.pictures]
+        decode = perf_counter() - began
+        glances = [
+            self.glance(frame, mel if heard else None)
+            for frame, mel, heard in zip(frames, mels, clip.heard, strict=True)
+        ]
+        choice = self.choose(glances)
+        looks: dict[int, Look] = {}
+        exited = self.exits(choice)
+        if exited:
+            logits = choice.logits
+        else:
+            scaling = perf_counter()
+            pictures = self._scaled(clip, choice.selected)
+            decode += perf_counter() - scaling
+            looks = {index: self.look(picture, glances[index].centre) for index, picture in pictures.items()}
+            logits = self.decide(choice, glances, looks)
+        return self._decision(file, clip, choice, exited, looks, logits, decode, began)
+
+    def glance(self, frame: NDArray[np.uint8] | None, mel: Floats | None) -> Glance:
+        """Glance at one snippet: its frame [3,G,G] RGB and its log-mel [1,M,F], None for what is not there."""
+        if frame is None and mel is None:
+            return self.nothing
+        inputs = self._inputs["glance"]
+        _unit_range(frame, inputs["frame"][0])
+        inputs["mel"][0] = 0 if mel is None else mel
+        inputs["heard"][0] = mel is not None
+        found = self.meter.run("glance", inputs)
+        y, x = found["centre"][0].tolist()
+        if not (math.isfinite(y) and math.isfinite(x)):
+            raise self._not_finite("glance", "centre")
+        return Glance(
+            found["visual"][0], found["audio"][0], found["context"][0], (y, x), mel is not None, frame is not None
+        )
+
+    def choose(self, glances: Sequence[Glance]) -> Choice:
+        """Score the window's T snippets and choose the k most salient."""
+        inputs = self._inputs["select"]
+        for index, glance in enumerate(glances):
+            inputs["visual"][0, index] = glance.visual
+            inputs["audio"][0, index] = glance.audio
+            inputs["heard"][0, index] = glance.heard
+            inputs["seen"][0, index] = glance.seen
+        found = self.meter.run("select", inputs)
+        for name in ("saliency", "logits"):
+            if not np.isfinite(found[name]).all():
+                raise self._not_finite("select", name)
+        saliency = found["saliency"][0]
+        selected = tuple(top_k(saliency, self.k).tolist())
+        return Choice(saliency, found["tokens"], found["logits"][0], selected)
+
+    def exits(self, choice: Choice) -> bool:
+        """Whether the glance alone is sure enough."""
+        limit = self.exit_confidence
+        return limit is not None and float(softmax(choice.logits).max()) >= limit
+
+    def look(self, picture: NDArray[np.uint8], centre: tuple[float, float]) -> Look:
+        """Run the focus net on the patch of `picture` [H,W,3] RGB whose middle is nearest to `centre`."""
+        size = self.config.patch.size
+        height, width = picture.shape[:2]
+        corner = patch_corner(centre, height, width, size)
+        patch = picture[corner[0] : corner[0] + size, corner[1] : corner[1] + size]
+        inputs = self._inputs["focus"]
+        _unit_range(patch.transpose(2, 0, 1), inputs["patch"][0])
+        local = self.meter.run("focus", inputs)["local"][0]
+        return Look(local, patch_middle(corner, height, width, size))
+
+    def decide(self, choice: Choice, glances: Sequence[Glance], looks: Mapping[int, Look]) -> Floats:
+        """Fuse all that was found into logits [C]; `looks` by snippet, none where a chosen one has no picture."""
+        inputs = self._inputs["classify"]
+        for name in ("context", "local", "when", "used"):
+            inputs[name].fill(0)
+        inputs["tokens"] = choice.tokens
+        inputs["heard"][0] = [glance.heard for glance in glances]
+        inputs["seen"][0] = [glance.seen for glance in glances]
+        for slot, index in enumerate(choice.selected):
+            inputs["when"][0, slot] = index
+            inputs["used"][0, slot] = 1
+            if index in looks:
+                inputs["context"][0, slot] = glances[index].context
+                inputs["local"][0, slot] = looks[index].local
+        logits: Floats = self.meter.run("classify", inputs)["logits"][0]
+        if not np.isfinite(logits).all():
+            raise self._not_finite("classify", "logits")
+        return logits
+
+    def _scaled(self, clip: Clip, selected: Sequence[int]) -> dict[int, NDArray[np.uint8]]:
+        short_side = self.config.patch.short_side
+        pictures = ((index, clip.pictures[index]) for index in selected)
+        return {index: picture.scaled(short_side) for index, picture in pictures if picture is not None}
+
+    def _decision(
+        self,
+        file: str,
+        clip: Clip,
+        choice: Choice,
+        exited: bool,
+        looks: Mapping[int, Look],
+        logits: Floats,
+        decode: float,
+        began: float,
+    ) -> Decision:
+        top = best(softmax(logits), self.labels)
+        selected = () if exited else choice.selected
+        total = perf_counter() - began
+        return Decision(
+            file=file,
+            label=top[0].label,
+            score=top[0].score,
+            top=top,
+            saliency=tuple(choice.saliency.tolist()),
+            times=tuple(clip.times.tolist()),
+            selected=selected,
+            centres=tuple(looks[index].centre if index in looks else MIDDLE for index in selected),
+            heard=bool(clip.heard.any()),
+            seen=bool(clip.seen.any()),
+            exited=exited,
+            macs=self.meter.macs,
+            backend=self.engine.backend,
+            precision=self.engine.precision,
+            timings_ms={"decode": decode * 1e3, **self.meter.ms, "total": total * 1e3},
+        )
+
+    def _not_finite(self, graph: str, output: str) -> ProofError:
+        return ProofError(
+            f"{self.bundle.path}: {graph} ({self.engine.backend} {self.engine.precision}) gave a {output} that is not "
+            f"finite; check the graph with `avgn info` and export it again."
+        )
+
+
+def _records(bundle: Bundle, engine: Engine) -> dict[str, GraphRecord]:
+    """What the manifest says of each graph; an engine from outside the bundle shares shapes and MACs with the first."""
+    variants = bundle.variants()
+    variant = (engine.backend, engine.precision)
+    if not variants:
+        raise InputError(f"{bundle.path}: has no backend and precision with all of {', '.join(STAGES)}; export them.")
+    return {graph: bundle.record(graph, *(variant if variant in variants else variants[0])) for graph in STAGES}
+
+
+def _buffers(record: GraphRecord) -> dict[str, NDArray[Any]]:
+    """Zeroed input arrays of a graph, float32 but for whole numbers: an engine that wants int8 converts by itself."""
+    kinds = {spec.name: np.int32 if spec.dtype == "int32" else np.float32 for spec in record.inputs}
+    return {spec.name: np.zeros(spec.shape, kinds[spec.name]) for spec in record.inputs}
+
+
+def _unit_range(pixels: NDArray[np.uint8] | None, into: Floats) -> None:
+    """Write `pixels` 0..255 as 0..1 in place; zeros for None."""
+    if pixels is None:
+        into.fill(0)
+        return
+    np.multiply(pixels, np.float32(1 / 255), out=into)

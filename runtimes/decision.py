@@ -1,0 +1,67 @@
+"""What the runtime answers: a label, how sure it is, and how it came to it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from avgn.schema import plain
+
+TOP = 5
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A label and its probability."""
+
+    label: str
+    score: float
+
+
+@dataclass(frozen=True)
+class Decision:
+    """The answer for one file; field names and their order are the JSON of `avgn classify --json`.
+
+    `score` is the softmax probability of `label`, `top` the five best. `saliency` and `times` (seconds) have one number
+    a snippet; `selected` are the snippets that were focused on, in time order, and `centres` the middles (y, x in 0..1)
+    of the patches really cut: (0.5, 0.5) for a snippet without a picture. `heard` and `seen`: any sound, any picture at
+    all. `exited`: answered by the glance alone. `macs`: multiply-accumulates of the graphs that were really run.
+    `timings_ms`: `decode` is everything from the file to RGB frames and log-mel at the sizes wanted; `glance`,
+    `select`, `focus` and `classify` are the engine's calls; `total` is all of it and the host's work in between.
+    """
+
+    file: str
+    label: str
+    score: float
+    top: tuple[Scored, ...]
+    saliency: tuple[float, ...]
+    times: tuple[float, ...]
+    selected: tuple[int, ...]
+    centres: tuple[tuple[float, float], ...]
+    heard: bool
+    seen: bool
+    exited: bool
+    macs: int
+    backend: str
+    precision: str
+    timings_ms: dict[str, float]
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain dicts and lists, ready for `json.dumps`."""
+        data: dict[str, Any] = plain(self)
+        return data
+
+
+def softmax(logits: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Probabilities of `logits` [C], in float64 and without overflow."""
+    powers = np.exp(logits.astype(np.float64) - float(logits.max()))
+    return powers / powers.sum()
+
+
+def best(probabilities: NDArray[np.float64], labels: tuple[str, ...]) -> tuple[Scored, ...]:
+    """The (up to) five most probable labels, best first, ties to the earlier label."""
+    order = np.argsort(-probabilities, kind="stable")[:TOP]
+    return tuple(Scored(labels[index], float(probabilities[index])) for index in order)
