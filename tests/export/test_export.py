@@ -1,0 +1,230 @@
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from rich.console import Console
+
+from avgn.bundle import open_bundle
+from avgn.errors import InputError, ProofError, UsageError
+from avgn.logmel import log_mel_windows
+from avgn.media import read_clip
+from avgn.network.avgn import Batch
+from avgn.network.checkpoint import load_run, new_run, save_run
+from avgn.snippets import Clip
+from clips import write_clip
+from export.common import Target, eager_engine, export
+from export.graphs import graphs
+from export.main import Request, run_targets
+from export.parity import BOUNDS, EndToEnd, Proof, compare, prove, whole
+from export.to_openvino import TARGETS, convert
+from runtimes.backends import open_engine
+from runtimes.classifier import Classifier
+from tiny import NumpyEngine
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "avgn" / "network"))
+from small import SMALL, network
+
+QUIET = Console(quiet=True)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run")
+    save_run(folder, network(), new_run(SMALL, tuple("abcde")))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("clips")
+    write_clip(folder / "both.mp4", 3.0)
+    write_clip(folder / "seen.mp4", 2.0, sound=None)
+    write_clip(folder / "heard.mp4", 2.0, size=None)
+    return [folder / "both.mp4", folder / "seen.mp4", folder / "heard.mp4"]
+
+
+@pytest.fixture(scope="module")
+def exported(run, clips, tmp_path_factory):
+    out = tmp_path_factory.mktemp("out") / "small.avgn"
+    return [export(run, target, out, clips, QUIET) for target in TARGETS.values()], out
+
+
+def test_every_graph_is_proven_on_real_clips(exported):
+    reports, out = exported
+    for report, precision in zip(reports, TARGETS, strict=True):
+        assert (
+            set(report.proof.artefact)
+            == set(report.proof.exported)
+            == {"glance", "select", "focus", "classify", "logmel"}
+        )
+        assert report.proof.broken(BOUNDS[precision]) == []
+        assert report.proof.whole.same_labels == report.proof.whole.same_sets == 3
+        json.dumps(report.as_json(), allow_nan=False)
+    bundle = open_bundle(out)
+    assert bundle.variants() == [("openvino", "fp32"), ("openvino", "fp16")]
+    assert all(not isinstance(record.parity, str) for record in bundle.manifest.graphs)
+    assert {record.found for record in bundle.manifest.graphs if record.precision == "fp16"} == {"fp16"}
+
+
+def test_fp32_files_match_torch_to_1e_4_relative(exported):
+    worst = max(parity.relative_rms for parity in exported[0][0].proof.artefact.values())
+    assert worst < 1e-4
+
+
+def test_a_file_through_the_device_equals_the_network_itself(exported, run, clips):
+    """The whole device path against `AVGN.forward`'s own stages on the same frames, patches cut at the same places."""
+    classifier = Classifier(open_bundle(exported[1]), open_engine(open_bundle(exported[1]), "openvino", "fp32"))
+    decision, clip = classifier.classify(clips[0]), read_clip(clips[0], SMALL)
+    frames = np.stack([picture.squashed(SMALL.frame.size) for picture in clip.pictures])
+    pictures = np.stack([picture.scaled(SMALL.patch.short_side).transpose(2, 0, 1) for picture in clip.pictures])
+    mel = torch.from_numpy(log_mel_windows(clip.sound, clip.starts, SMALL.sound))[None]
+    there = torch.ones(1, SMALL.snippets)
+    batch = Batch(*(torch.from_numpy(part)[None] / 255 for part in (frames, pictures)), mel, there, there)
+    model = load_run(run)[0]
+    with torch.no_grad():
+        glance = model.glance_all(batch)
+        selected = model.select(glance.visual[None], glance.audio[None], there, there)
+        when = torch.tensor([decision.selected])
+        logits, _ = model.look(batch, glance, selected, when, centres=torch.tensor([decision.centres]))
+        free = model(batch)
+    assert torch.allclose(selected.saliency[0], torch.tensor(decision.saliency), atol=1e-4)
+    assert logits.softmax(1).max().item() == pytest.approx(decision.score, abs=1e-4)
+    assert run_labels(run)[int(logits.argmax())] == decision.label
+    assert torch.allclose(free, logits, atol=0.2)  # bilinear at most half a pixel beside the cut
+
+
+def run_labels(run):
+    return load_run(run)[1].labels
+
+
+def swapped_channels(module, inputs):
+    return module(inputs[0].flip(1), *inputs[1:])
+
+
+def shifted_mel(module, inputs):
+    return module(inputs[0], inputs[1].roll(1, -1), *inputs[2:])
+
+
+def one_wrong_weight(module, inputs):
+    weight = module.model.focus_encoder.features[0][0].weight
+    with torch.no_grad():
+        wrong = weight.clone()
+        wrong.view(-1)[5] += 0.1 * weight.abs().max()
+    return torch.func.functional_call(module, {"model.focus_encoder.features.0.0.weight": wrong}, inputs)
+
+
+class Faulty(torch.nn.Module):
+    def __init__(self, module, fault):
+        super().__init__()
+        self.module, self.fault = module, fault
+
+    def forward(self, *inputs):
+        return self.fault(self.module, inputs)
+
+
+class Coloured:
+    """A picture of coloured noise, large grains, the same for every size asked."""
+
+    def __init__(self, seed):
+        self.grains = np.random.default_rng(seed).integers(0, 256, (3, 6, 8)).astype(np.uint8)
+
+    def squashed(self, size):
+        return self.grains[:, np.arange(size) * 6 // size][:, :, np.arange(size) * 8 // size]
+
+    def scaled(self, short_side):
+        rows, columns = np.arange(short_side), np.arange(short_side * 4 // 3)
+        grid = self.grains[:, rows * 6 // len(rows)][:, :, columns * 8 // len(columns)]
+        return np.ascontiguousarray(grid.transpose(1, 2, 0))
+
+
+def coloured_clip(seed):
+    count, sound = SMALL.snippets, SMALL.sound
+    there = np.ones(count, np.bool_)
+    waves = np.random.default_rng(seed).normal(0, 0.1, (count, sound.samples)).astype(np.float32)
+    pictures = tuple(Coloured(seed * 100 + index) for index in range(count))
+    return Clip(float(count), np.arange(count) + 0.5, pictures, waves, np.arange(count) * 100 * sound.hop, there, there)
+
+
+@pytest.mark.parametrize(
+    ("graph", "fault"),
+    [
+        ("glance", None),
+        ("glance", swapped_channels),
+        ("focus", swapped_channels),
+        ("glance", shifted_mel),
+        ("focus", one_wrong_weight),
+    ],
+)
+def test_each_fault_is_caught_by_the_proof(exported, run, graph, fault):
+    table = graphs(load_run(run)[0])
+    wrong = dict(table)
+    if fault:
+        wrong[graph] = replace(table[graph], module=Faulty(table[graph].module, fault).eval())
+    classifier = Classifier(open_bundle(exported[1]), eager_engine(table))
+    clips = [coloured_clip(seed) for seed in (1, 2)]
+    proof = prove(classifier, eager_engine(table), classifier.with_engine(eager_engine(wrong)), clips)
+    faults = proof.broken(BOUNDS["fp16"])
+    assert any(f"artefact of {graph}:" in sentence for sentence in faults) == (fault is not None)
+    assert not any("ExportedProgram" in sentence for sentence in faults)
+
+
+def test_a_wrong_artefact_is_refused_and_leaves_nothing(run, clips, tmp_path):
+    def wrong(item, program):
+        if item.name != "glance":
+            return convert(item, program)
+        module = Faulty(item.module, shifted_mel).eval()
+        with torch.no_grad():
+            return convert(item, torch.export.export(module, item.example()).run_decompositions({}))
+
+    with pytest.raises(ProofError, match="artefact of glance"):
+        export(run, Target("openvino", "fp32", wrong, ("openvino",)), tmp_path / "wrong.avgn", clips[:1], QUIET)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_not_finite_is_no_parity():
+    class Broken(NumpyEngine):
+        def run(self, graph, inputs):
+            return {name: value * np.nan for name, value in super().run(graph, inputs).items()}
+
+    inputs = {"patch": np.zeros((1, 3, 32, 32), np.float32)}
+    call = (inputs, NumpyEngine().run("focus", inputs))
+    assert compare(NumpyEngine(), "focus", [call], 1).relative_rms == 0
+    with pytest.raises(ProofError, match="not finite"):
+        compare(Broken(), "focus", [call], 1)
+
+
+def test_bounds_on_whole_clips():
+    assert Proof({}, {}, EndToEnd(10, 10, 10, 1)).broken(BOUNDS["fp32"]) == []
+    assert "labels" in Proof({}, {}, EndToEnd(10, 9, 10, 0)).broken(BOUNDS["fp32"])[0]
+    assert "sets" in Proof({}, {}, EndToEnd(10, 10, 9, 0)).broken(BOUNDS["fp32"])[0]
+
+
+def test_near_ties_count_as_the_same_set(exported, clips):
+    classifier = Classifier(open_bundle(exported[1]), open_engine(open_bundle(exported[1])))
+    first = replace(classifier.classify(clips[0]), saliency=(0.5, 0.5 + 1e-6, 0.9, 0.1, 0.1, 0.1), selected=(0, 2))
+    other, far = replace(first, selected=(1, 2)), replace(first, selected=(2, 5))
+    assert whole([first], [other]) == EndToEnd(1, 1, 1, 1)
+    assert whole([first], [far]) == EndToEnd(1, 1, 0, 0)
+    assert whole([first], [replace(first, label="other")]) == EndToEnd(1, 0, 1, 0)
+
+
+def test_bad_requests_are_refused_before_any_work(run, clips, tmp_path):
+    with pytest.raises(UsageError, match="int4"):
+        run_targets(TARGETS, Request(run, ("int4",), tmp_path / "a.avgn", tuple(clips)), QUIET)
+    with pytest.raises(UsageError, match=r"ends in \.avgn"):
+        run_targets(TARGETS, Request(run, ("fp32",), tmp_path / "a.zip", tuple(clips)), QUIET)
+    with pytest.raises(InputError, match="no clips"):
+        export(run, TARGETS["fp32"], tmp_path / "a.avgn", [], QUIET)
+    with pytest.raises(InputError, match=r"run\.json"):
+        export(tmp_path, TARGETS["fp32"], tmp_path / "a.avgn", clips, QUIET)
+
+
+def test_graphs_have_the_contracts_outputs():
+    for graph in graphs(network()).values():
+        with torch.no_grad():
+            outputs = graph.module(*graph.example())
+        assert [tuple(output.shape) for output in outputs] == [spec.shape for spec in graph.outputs]
