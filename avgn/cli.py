@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 import typer
 
-from avgn.commands import bench, classify, export, info, macs, scenes, train
+from avgn.commands import bench, classify, evaluate, export, info, macs, scenes, train
 from avgn.commands.options import print_fault
 from avgn.errors import AvgnError, InputError, MissingError, UsageError
 
@@ -21,6 +21,7 @@ VERBS: tuple[Callable[..., None], ...] = (
     macs.macs,
     scenes.scenes,
     train.train,
+    evaluate.evaluate,
     export.export,
 )
 

@@ -17,7 +17,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from avgn.bundle import BundleWriter, open_bundle
+from avgn.bundle import Bundle, BundleWriter, open_bundle
 from avgn.errors import InputError, ProofError
 from avgn.manifest import GraphRecord, Manifest
 from avgn.media import read_clip
@@ -78,7 +78,6 @@ def export(run_folder: Path, target: Target, out: Path, clips: Sequence[Path], c
         raise InputError("no clips to prove the export on: name some with --clips.")
     model, run = load_run(run_folder)
     table = graphs(model)
-    macs = macs_by_graph({name: (graph.module, graph.example()) for name, graph in table.items()})
     programs, converted, seconds = {}, {}, {}
     for name, graph in table.items():
         start = time.perf_counter()
@@ -87,13 +86,8 @@ def export(run_folder: Path, target: Target, out: Path, clips: Sequence[Path], c
             converted[name] = target.convert(graph, programs[name])
         seconds[name] = time.perf_counter() - start
     head = manifest_head(run, out.name.removesuffix(".avgn"), target.tools)
-    records = {
-        name: GraphRecord(
-            name, target.backend, target.precision, run.run, macs[name], (), graph.inputs, graph.outputs,
-            converted[name].found, "not run: being proven",
-        )
-        for name, graph in table.items()
-    }  # fmt: skip
+    found = {name: item.found for name, item in converted.items()}
+    records = graph_records(table, run, (target.backend, target.precision), found)
     with console.status(f"{target.backend} {target.precision}: proof on {len(clips)} clips"):
         proof = _prove(model, target, head, table, programs, records, converted, clips)
     faults = proof.broken(BOUNDS[target.precision])
@@ -122,6 +116,27 @@ def manifest_head(run: Run, name: str, tools: Sequence[str]) -> Manifest:
         sources=run.sources,
         exit_confidence=run.exit_confidence,
     )
+
+
+def graph_records(
+    table: Mapping[str, Graph], run: Run, variant: tuple[str, str], found: Mapping[str, str]
+) -> dict[str, GraphRecord]:
+    """What the manifest will say of each graph, before files and parity are known."""
+    macs = macs_by_graph({name: (graph.module, graph.example()) for name, graph in table.items()})
+    unproven = "not run: being proven"
+    return {
+        name: GraphRecord(name, *variant, run.run, macs[name], (), graph.inputs, graph.outputs, found[name], unproven)
+        for name, graph in table.items()
+    }
+
+
+def eager_classifier(folder: Path, k: int | None = None, exit_confidence: float | None = None) -> Classifier:
+    """A classifier on a run itself, in PyTorch eager: the device's own host code, no bundle on disk."""
+    model, run = load_run(folder)
+    table = graphs(model)
+    records = graph_records(table, run, (TorchEngine.backend, "fp32"), dict.fromkeys(table, "fp32"))
+    manifest = replace(manifest_head(run, folder.name, ()), graphs=tuple(records.values()))
+    return Classifier(Bundle(folder, manifest, b""), eager_engine(table), k, exit_confidence)
 
 
 def eager_engine(table: Mapping[str, Graph]) -> TorchEngine:

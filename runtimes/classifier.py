@@ -215,7 +215,8 @@ class Classifier:
         decode: float,
         began: float,
     ) -> Decision:
-        top = best(softmax(logits), self.labels)
+        probabilities = softmax(logits)
+        top = best(probabilities, self.labels)
         selected = () if exited else choice.selected
         total = perf_counter() - began
         return Decision(
@@ -234,6 +235,7 @@ class Classifier:
             backend=self.engine.backend,
             precision=self.engine.precision,
             timings_ms={"decode": decode * 1e3, **self.meter.ms, "total": total * 1e3},
+            probabilities=tuple(probabilities.tolist()),
         )
 
     def _not_finite(self, graph: str, output: str) -> ProofError:

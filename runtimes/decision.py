@@ -23,7 +23,7 @@ class Scored:
 
 @dataclass(frozen=True)
 class Decision:
-    """The answer for one file; field names and their order are the JSON of `avgn classify --json`.
+    """The answer for one file; the fields but the last, in this order, are the JSON of `avgn classify --json`.
 
     `score` is the softmax probability of `label`, `top` the five best. `saliency` and `times` (seconds) have one number
     a snippet; `selected` are the snippets that were focused on, in time order, and `centres` the middles (y, x in 0..1)
@@ -48,10 +48,13 @@ class Decision:
     backend: str
     precision: str
     timings_ms: dict[str, float]
+    probabilities: tuple[float, ...] = ()
+    """[C] of all labels, in the bundle's order; not part of the JSON."""
 
     def as_json(self) -> dict[str, Any]:
         """Plain dicts and lists, ready for `json.dumps`."""
         data: dict[str, Any] = plain(self)
+        del data["probabilities"]
         return data
 
 
