@@ -21,6 +21,7 @@ def train(
     start: Annotated[Path | None, typer.Option("--from", help="A run whose weights to start from.")] = None,
     steps: Annotated[int | None, typer.Option("--steps", help="Steps, in place of the preset's.")] = None,
     seed: Annotated[int | None, typer.Option("--seed", help="Seed, in place of the preset's.")] = None,
+    split: Annotated[str, typer.Option("--split", help="Source files to use: train, train+val or all.")] = "train",
     workers: Annotated[int, typer.Option("--workers", help="Processes that make clips.")] = 0,
     resume: Annotated[bool, typer.Option("--resume", help="Go on after the last saved step.")] = False,
     json: JsonOption = False,
@@ -37,7 +38,7 @@ def train(
         recipe = dataclasses.replace(recipe, **{name: value for name, value in given.items() if value is not None})
     except ValueError as fault:
         raise UsageError(f"avgn train: {fault}.") from fault
-    source = sources.open_source(data, load_config(preset), recipe.seed)
+    source = sources.open_source(data, load_config(preset), recipe.seed, split)
     config = dataclasses.replace(load_config(preset), classes=len(source.labels))
     job = training.Job(config, recipe, source, out, weights, start, workers, resume)
     folder = training.train(job, console(stderr=True))

@@ -53,9 +53,9 @@ class SceneSource:
         return Glimpse(made.frames[0], patch, mel[0], made.label, seen, heard)
 
 
-def open_source(folder: Path, config: Config, seed: int) -> SceneSource:
-    """The training split of a material folder; raises InputError where it is none."""
-    material = load_material(folder, "train", config.sound.rate)
+def open_source(folder: Path, config: Config, seed: int, split: str = "train") -> SceneSource:
+    """A split of a material folder; raises InputError where it is none, UsageError for an unknown split."""
+    material = load_material(folder, split, config.sound.rate)
     material.preload()
     return SceneSource(ComposedScenes(material, config, 1 << 40, seed, settings(augment=True)), material.classes)
 

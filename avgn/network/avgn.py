@@ -134,12 +134,13 @@ class AVGN(nn.Module):
 
     def _map_shapes(self) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
         """Shapes (channels, height, width) of the two glance encoders' maps."""
-        sizes = (
-            (self.frame_encoder, (3, self.config.frame.size, self.config.frame.size)),
-            (self.sound_encoder, (1, self.config.sound.mels, self.config.sound.frames)),
-        )
-        (frame, sound) = ((net.channels, *(-(-side // net.stride) for side in shape[1:])) for net, shape in sizes)
-        return frame, sound
+        side, sound = self.config.frame.size, self.config.sound
+        return _map_shape(self.frame_encoder, side, side), _map_shape(self.sound_encoder, sound.mels, sound.frames)
+
+
+def _map_shape(encoder: encoders.Encoder, height: int, width: int) -> tuple[int, int, int]:
+    """Each stride of 2 rounds up."""
+    return encoder.channels, -(-height // encoder.stride), -(-width // encoder.stride)
 
 
 def unfold(flat: Tensor, batch: Batch) -> Tensor:

@@ -36,6 +36,7 @@ class Phase:
     item: Callable[[int], Any]
     collate: Callable[[list[Any]], Any]
     step: Callable[[AVGN, Any], dict[str, Tensor]]
+    frozen: tuple[str, ...] = ()  # parts of the network that keep what they have
 
 
 class Items(Dataset[Any]):
@@ -86,7 +87,7 @@ def run_phase(
     workers: int,
 ) -> AVGN:
     """Train `model` through `phase` and return its moving average; state is kept in `folder`."""
-    optimiser = make_optimiser(model, recipe)
+    optimiser = make_optimiser(model, recipe, phase.frozen)
     average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema), use_buffers=True)
     state = folder / f"state-{phase.name}.safetensors"
     start = load_state(state, model, average, optimiser) if resume and state.exists() else 0
@@ -100,7 +101,7 @@ def run_phase(
         for step, batch in enumerate(_batches(fabric, phase, start, workers), start):
             began = time.perf_counter()
             rate = set_rate(optimiser, recipe, step, phase.steps)
-            _set_modes(model, recipe)
+            _set_modes(model, recipe, phase.frozen)
             terms = module(batch)
             fabric.backward(terms["total"])
             fabric.clip_gradients(module, wrapped, max_norm=recipe.clip_norm, error_if_nonfinite=False)
@@ -121,16 +122,16 @@ def run_phase(
     return trained
 
 
-def make_optimiser(model: AVGN, recipe: Recipe) -> torch.optim.Optimizer:
-    """One parameter group per part and kind; biases, norms and embeddings are not decayed; rate 0 freezes a part."""
+def make_optimiser(model: AVGN, recipe: Recipe, frozen: tuple[str, ...] = ()) -> torch.optim.Optimizer:
+    """One parameter group per part and kind; biases, norms and embeddings are not decayed; `frozen` parts stay out."""
     groups = []
     for part, parameters in parts(model).items():
         factor = recipe.rates.get(part, 1.0)
         for parameter in parameters:
-            parameter.requires_grad_(factor > 0)
+            parameter.requires_grad_(part not in frozen)
         for decays in (True, False):
             chosen = [value for value in parameters if (value.ndim > 1 and min(value.shape) > 1) == decays]
-            if factor > 0 and chosen:
+            if part not in frozen and chosen:
                 decay = recipe.weight_decay if decays else 0.0
                 groups.append({"params": chosen, "weight_decay": decay, "factor": factor})
     if recipe.optimiser == "sgd":
@@ -158,14 +159,14 @@ def set_rate(optimiser: torch.optim.Optimizer, recipe: Recipe, step: int, steps:
     return rate
 
 
-def _set_modes(model: AVGN, recipe: Recipe) -> None:
+def _set_modes(model: AVGN, recipe: Recipe, frozen: tuple[str, ...]) -> None:
     """Training mode, but frozen parts, and batch norms if so wished, keep their statistics."""
     model.train()
     for module in model.modules():
         if recipe.frozen_norms and isinstance(module, nn.BatchNorm2d):
             module.eval()
-    for part, factor in recipe.rates.items():
-        if factor == 0 and part != "rest":
+    for part in frozen:
+        if part != "rest":
             getattr(model, part).eval()
 
 

@@ -20,9 +20,9 @@ PARTS = ("frame_encoder", "sound_encoder", "focus_encoder", "patch_net", "fusion
 class Recipe:
     """Everything that decides a training run, besides the model, the data and the machine.
 
-    `rates` multiplies `rate` part by part; 0 freezes a part, its batch norms included. `warm_up` steps teach the three
-    encoders single pictures and sounds before whole clips are seen. Steps are optimiser steps. With `frozen_norms`
-    batch norms keep the statistics they came with: batches of few clips would blur them.
+    `rates` multiplies `rate` part by part. `warm_up` steps teach the three encoders single pictures and sounds before
+    whole clips are seen; `frozen` parts then keep what they have, which saves most of the work. Steps are optimiser
+    steps. With `frozen_norms` batch norms keep the statistics they came with: batches of few clips would blur them.
     """
 
     steps: int = 2000
@@ -32,6 +32,7 @@ class Recipe:
     optimiser: Literal["adamw", "sgd"] = "adamw"
     rate: float = 1e-3
     rates: dict[str, float] = field(default_factory=dict)
+    frozen: tuple[str, ...] = ()
     weight_decay: float = 0.02
     ramp: int = 200
     clip_norm: float = 5.0
@@ -44,9 +45,11 @@ class Recipe:
     save_every: int = 200
 
     def __post_init__(self) -> None:
-        unknown = sorted(set(self.rates) - set(PARTS))
+        unknown = sorted((set(self.rates) | set(self.frozen)) - set(PARTS))
         if unknown:
-            raise ValueError(f"rates: unknown part {unknown[0]!r}; parts are {', '.join(PARTS)}")
+            raise ValueError(f"unknown part {unknown[0]!r}; parts are {', '.join(PARTS)}")
+        if any(rate <= 0 for rate in self.rates.values()):
+            raise ValueError("rates must be above 0; name a part under `frozen` to leave it as it is")
         if min(self.steps, self.batch, self.warm_up_batch, self.ramp, self.save_every) < 1 or self.warm_up < 0:
             raise ValueError("steps, batch, warm_up_batch, ramp and save_every must be at least 1, warm_up at least 0")
         if not 0 <= self.ema < 1 or not 0 <= self.modality_dropout <= 0.5:

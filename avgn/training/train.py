@@ -107,7 +107,7 @@ def _phases(job: Job) -> list[Phase]:
         terms = losses(out, truth, recipe.losses, model.config.saliency.training)
         return terms | {"top1": (out.logits.detach().argmax(1) == truth.label).float().mean()}
 
-    phases = [Phase("clips", recipe.steps, recipe.batch, source.sample, collate, clips)]
+    phases = [Phase("clips", recipe.steps, recipe.batch, source.sample, collate, clips, recipe.frozen)]
     if recipe.warm_up:
         if not isinstance(source, GlimpseSource):
             raise UsageError("warm_up needs data with known moments and boxes (Scenes material); set warm_up = 0.")
@@ -120,4 +120,5 @@ def _phases(job: Job) -> list[Phase]:
 def _story(job: Job) -> str:
     recipe = job.recipe
     warm_up = f"{recipe.warm_up} warm-up steps of {recipe.warm_up_batch}"
-    return f"{warm_up}, {recipe.steps} steps of {recipe.batch} clips, seed {recipe.seed}"
+    frozen = f" with {', '.join(recipe.frozen)} frozen" * bool(recipe.frozen)
+    return f"{warm_up}, {recipe.steps} steps of {recipe.batch} clips{frozen}, seed {recipe.seed}"

@@ -91,7 +91,7 @@ def test_another_seed_gives_other_weights(tmp_path):
 
 def test_a_frozen_part_stays_as_it_was(tmp_path):
     train(job(tmp_path / "start"), QUIET)
-    frozen = replace(RECIPE, rates={"frame_encoder": 0.0}, frozen_norms=False)
+    frozen = replace(RECIPE, frozen=("frame_encoder",), frozen_norms=False)
     train(job(tmp_path / "frozen", start=tmp_path / "start", recipe=frozen), QUIET)
     start, after = weights(tmp_path / "start"), weights(tmp_path / "frozen")
     same = {name: torch.equal(start[name], after[name]) for name in start}
