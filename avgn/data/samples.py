@@ -88,9 +88,9 @@ def collate(samples: Sequence[Sample]) -> tuple[Batch, Truth]:
 
 
 def on_device(batch: Batch, device: torch.device) -> Batch:
-    """Move a batch and scale its pictures to 0..1."""
+    """Move a batch and scale its frames to 0..1; the network itself converts the few pictures that it looks at."""
     moved = Batch(*(value.to(device, non_blocking=True) for value in batch))
-    return moved._replace(frames=unit_range(moved.frames), pictures=unit_range(moved.pictures))
+    return moved._replace(frames=unit_range(moved.frames))
 
 
 def unit_range(pixels: Tensor) -> Tensor:

@@ -23,7 +23,7 @@ class Batch(NamedTuple):
     """B clips as the network sees them."""
 
     frames: Tensor  # [B,T,3,G,G] RGB in 0..1, the whole frame
-    pictures: Tensor  # [B,T,3,H,W] RGB in 0..1, the same frame with short side R
+    pictures: Tensor  # [B,T,3,H,W] RGB in 0..1 (or uint8 0..255), the same frame with short side R
     mel: Tensor  # [B,T,1,M,F]
     heard: Tensor  # [B,T] 1 where there is sound
     seen: Tensor  # [B,T] 1 where there is a picture
@@ -65,8 +65,8 @@ class AVGN(nn.Module):
 
         In training AESPA and π see detached maps, so that the search for a place does not disturb the encoders.
         """
-        frame_map = self.frame_encoder(self.frame_pixels(frame))
-        sound_map = self.sound_encoder(mel)
+        frame_map = encode(self.frame_encoder, self.frame_pixels(frame))
+        sound_map = encode(self.sound_encoder, mel)
         frame_vector, sound_vector = encoders.pool(frame_map), encoders.pool(sound_map)
         return Glance(
             self.frame_token(frame_vector),
@@ -82,7 +82,7 @@ class AVGN(nn.Module):
 
     def focus(self, patch: Tensor) -> Tensor:
         """`patch` [N,3,P,P] in 0..1 -> local features [N,D]."""
-        return encoders.pool(self.focus_encoder(self.focus_pixels(patch)))
+        return encoders.pool(encode(self.focus_encoder, self.focus_pixels(patch)))
 
     def classify(
         self, tokens: Tensor, context: Tensor, local: Tensor, when: Tensor, used: Tensor, heard: Tensor, seen: Tensor
@@ -125,7 +125,10 @@ class AVGN(nn.Module):
         """
         if centres is None:
             centres = gather(unfold(glance.place.centre, batch), when)
-        patches = crop(gather(batch.pictures, when).flatten(0, 1), centres.flatten(0, 1), self.config.patch.size)
+        pictures = gather(batch.pictures, when).flatten(0, 1)
+        if pictures.dtype == torch.uint8:  # as data sets give them: only what is looked at is converted
+            pictures = pictures.float() / 255
+        patches = crop(pictures, centres.flatten(0, 1), self.config.patch.size)
         local = self.focus(patches).unflatten(0, when.shape)
         context = gather(unfold(glance.place.context, batch), when)
         used = torch.ones_like(when, dtype=local.dtype) if weight is None else weight
@@ -141,6 +144,14 @@ class AVGN(nn.Module):
 def _map_shape(encoder: encoders.Encoder, height: int, width: int) -> tuple[int, int, int]:
     """Each stride of 2 rounds up."""
     return encoder.channels, -(-height // encoder.stride), -(-width // encoder.stride)
+
+
+def encode(encoder: encoders.Encoder, pixels: Tensor, group: int = 16) -> Tensor:
+    """The encoder's map; in small groups where no gradient is kept: they stay in a CPU's caches, 4 times faster."""
+    learns = torch.is_grad_enabled() and any(weight.requires_grad for weight in encoder.parameters())
+    if learns or encoder.training or pixels.is_cuda or len(pixels) <= group:
+        return encoder(pixels)
+    return torch.cat([encoder(part) for part in pixels.split(group)])
 
 
 def unfold(flat: Tensor, batch: Batch) -> Tensor:
