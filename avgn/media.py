@@ -23,7 +23,7 @@ from avgn.picture_track import PictureTrack
 from avgn.pictures import FramePicture, display_matrix, display_size, lies
 from avgn.snippets import Clip, Picture, centred_start, snippet_times, sound_start
 from avgn.sound_track import SoundTrack
-from avgn.tracks import UNREADABLE, Kind, best_stream, frame_period, open_container, plausible
+from avgn.tracks import UNREADABLE, Kind, best_stream, discard_others, frame_period, open_container, plausible
 
 _KINDS: tuple[Kind, ...] = ("video", "audio")
 # Longer files are sought in for their last packets; if a track has none in that tail, all packets are read after all.
@@ -110,67 +110,68 @@ def _picture_facts(path: str | Path, origin: float) -> dict[str, Any]:
 
 def read_timeline(path: str | Path) -> Timeline:
     """Learn when each track begins and ends. Raises InputError where no track has a packet."""
-    with open_container(path) as container:
-        tracks = _tail(container) if (container.duration or 0) / av.time_base > _LONG else None
-    if tracks is None:
-        with open_container(path) as container:
-            tracks = _packets(container)
+    tracks = {kind: extent for kind in _KINDS if (extent := _extent(path, kind)) is not None}
     if not tracks:
         raise InputError(f"{path}: holds neither pictures nor sound.")
     return Timeline(tracks)
 
 
-def _tail(container: av.container.InputContainer) -> dict[Kind, Extent] | None:
-    """Extents from the headers' starts and the packets of the last seconds; None where that does not work."""
-    streams = {kind: stream for kind in _KINDS if (stream := best_stream(container, kind)) is not None}
-    if container.duration is None or any(stream.start_time is None for stream in streams.values()):
-        return None
+def _extent(path: str | Path, kind: Kind) -> Extent | None:
+    """Beginning and end of a track, from its last packets where the file is long, else from all; decodes nothing."""
+    for tail_only in (True, False):
+        with open_container(path) as container:
+            stream = best_stream(container, kind)
+            if stream is None:
+                return None
+            if tail_only and not _go_to_tail(container, stream):
+                continue
+            discard_others(container, stream)
+            begun = stream.start_time * float(stream.time_base) if stream.start_time is not None else None
+            extent = _span(_stamps(container, stream), begun, _declared_end(container))
+        if extent is not None:
+            return extent
+    return None
+
+
+def _declared_end(container: av.container.InputContainer) -> float:
+    return ((container.start_time or 0) + container.duration) / av.time_base if container.duration else math.inf
+
+
+def _go_to_tail(container: av.container.InputContainer, stream: Any) -> bool:
+    """Seek to the last seconds of a long file; False where that is not wanted or not possible."""
+    if not (container.duration or 0) / av.time_base > _LONG or stream.start_time is None:
+        return False
     try:
-        container.seek((container.start_time or 0) + container.duration - int(_TAIL * av.time_base))
+        container.seek(round((_declared_end(container) - _TAIL) * av.time_base))
     except av.FFmpegError:
-        return None
-    tracks = _packets(container)
-    return tracks if tracks.keys() == streams.keys() else None
+        return False
+    return True
 
 
-def _packets(container: av.container.InputContainer) -> dict[Kind, Extent]:
-    """Extents by reading packets from the present position to the end, decoding nothing."""
-    streams = [stream for kind in _KINDS if (stream := best_stream(container, kind)) is not None]
-    spans = {stream.index: _Span(stream) for stream in streams}
+def _stamps(container: av.container.InputContainer, stream: Any) -> Iterator[tuple[float, float]]:
+    """Start and length of each packet in seconds, to the end or as far as the file can be read."""
+    tick, period, following = float(stream.time_base), frame_period(stream), 0.0
     try:
-        for packet in container.demux(streams) if streams else ():
+        for packet in container.demux(stream):
             if packet.size and not packet.is_discard:
-                spans[packet.stream_index].add(packet)
+                stamp = packet.pts if packet.pts is not None else packet.dts
+                length = packet.duration * tick if packet.duration else period
+                start = stamp * tick if stamp is not None else following
+                following = start + length
+                yield start, length
     except UNREADABLE:
-        pass  # what comes after cannot be read: the clip ends here
-    declared = ((container.start_time or 0) + container.duration) / av.time_base if container.duration else math.inf
-    return {stream.type: extent for stream in streams if (extent := spans[stream.index].extent(declared)) is not None}
+        return
 
 
-class _Span:
-    """Collects when the packets of one stream begin and end."""
-
-    def __init__(self, stream: Any) -> None:
-        self._tick, self._period, self._start = float(stream.time_base), frame_period(stream), stream.start_time
-        self._stamps: list[tuple[float, float]] = []
-
-    def add(self, packet: av.Packet) -> None:
-        """Note a packet that holds something."""
-        stamp = packet.pts if packet.pts is not None else packet.dts
-        length = packet.duration * self._tick if packet.duration else self._period
-        start = stamp * self._tick if stamp is not None else sum(self._stamps[-1]) if self._stamps else 0.0
-        self._stamps.append((start, length))
-
-    def extent(self, declared: float) -> Extent | None:
-        """Beginning and end of what is plausible. None without packets."""
-        stamps = list(plausible(self._stamps))
-        if len(stamps) > 1 and stamps[-1][0] > max(declared, stamps[-2][0]) + _TAIL:
-            stamps.pop()
-        if not stamps:
-            return None
-        end = max(start + length for start, length in stamps)
-        start = min(start for start, _ in stamps) if self._start is None else self._start * self._tick
-        return Extent(min(start, end), end)
+def _span(stamps: Iterator[tuple[float, float]], begun: float | None, declared: float) -> Extent | None:
+    """Earliest start and latest end; a last packet alone and far beyond the declared end is damage."""
+    first, last = math.inf, -math.inf
+    for start, length in plausible(stamps):
+        if last == -math.inf or start <= max(declared, last) + _TAIL:
+            first, last = min(first, start), max(last, start + length)
+    if last == -math.inf:
+        return None
+    return Extent(min(first if begun is None else begun, last), last)
 
 
 def read_clip(path: str | Path, config: Config) -> Clip:

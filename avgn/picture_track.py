@@ -12,6 +12,8 @@ from avgn.tracks import Kind, Track, plausible
 
 # Formats without display times, whatever FFmpeg makes up for them.
 _UNSTAMPED = frozenset(("avi",))
+# Formats whose index, once read, lists all key frames; that of others knows those met by chance.
+_INDEXED = frozenset(("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "avi"))
 
 
 class _FrameClock:
@@ -27,6 +29,8 @@ class _FrameClock:
         self._first_packet: int | None = None
         self._delay: int | None = None
         self._last: float | None = None
+        self.anchored = False
+        """Whether the file has said when any of these frames is; else they are counted from 0."""
 
     def feed(self, packet: av.Packet) -> None:
         """Note a packet before it is decoded."""
@@ -41,6 +45,7 @@ class _FrameClock:
             self._delay = stamp - self._first_packet if self._delay is None else self._delay
             stamp -= self._delay
         if stamp is not None:
+            self.anchored = True
             time = stamp * self._tick - self._origin
         else:
             time = 0.0 if self._last is None else self._last + self._step
@@ -63,11 +68,12 @@ class PictureTrack(Track):
         super()._open()
         rates = self.stream.average_rate, self.stream.base_rate
         self._steady = all(rates) and abs(float(rates[0]) / float(rates[1]) - 1) < 0.01
-        self._restart()
+        self._restart(sought=False)
         self._wanted = 0.0
         self._blind = True
 
-    def _restart(self) -> None:
+    def _restart(self, sought: bool) -> None:
+        self._begun = not sought
         stamped = self.container.format.name not in _UNSTAMPED
         clock = self._clock = _FrameClock(self.tick, self.origin, self.period, stamped)
         self._frames = plausible((clock.time(frame), frame) for frame in self.decoded())
@@ -95,7 +101,10 @@ class PictureTrack(Track):
         return next(self._frames, None)
 
     def wants(self, packet: av.Packet) -> bool:
-        """Decode everything, but far before the wanted time only what other frames are predicted from."""
+        """Decode from a key frame on, but far before the wanted time only what other frames are predicted from."""
+        self._begun = self._begun or packet.is_keyframe
+        if not self._begun:
+            return False
         self._clock.feed(packet)
         if self._steady and packet.pts is not None:
             far = packet.pts * self.tick - self.origin < self._wanted - self.lead
@@ -109,7 +118,7 @@ class PictureTrack(Track):
             return False
         index = self.stream.index_entries
         stamp = round((time - 2 * self.period + self.origin) / self.tick)
-        if len(index) and index[-1].timestamp >= stamp:
+        if self.container.format.name in _INDEXED and len(index) and index[-1].timestamp >= stamp:
             key = index.search_timestamp(stamp, backward=True)
             return key >= 0 and index[key].timestamp * self.tick - self.origin - position > self.known_gain
         return self._blind and time - position > self.blind_gain
@@ -119,9 +128,9 @@ class PictureTrack(Track):
         for back in (2 * self.period, 2.0, 10.0):
             if not self.seek(time - back):
                 break
-            self._restart()
+            self._restart(sought=True)
             first = self._next(time)
-            if first is not None and first[0] <= time:
+            if first is not None and first[0] <= time and self._clock.anchored:
                 self._blind = self._blind and first[0] > position
                 return first
         self.reopen()

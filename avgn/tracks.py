@@ -103,6 +103,12 @@ def _rank(stream: Any) -> tuple[bool, int, int]:
     return bool(stream.disposition & Disposition.default), size, -stream.index
 
 
+def discard_others(container: av.container.InputContainer, stream: Any) -> None:
+    """Tell the demuxer that only one stream is wanted, so that it need not read the others."""
+    for other in container.streams:
+        other.discard = Discard.default if other is stream else Discard.all
+
+
 def frame_period(stream: Any) -> float:
     """Seconds from one packet to the next where the file does not say: a frame, or a typical block of sound."""
     rate = (stream.average_rate or stream.guessed_rate) if stream.type == "video" else None
@@ -139,8 +145,7 @@ class Track:
         if self.stream is None:
             self.container.close()
             raise InputError(f"{self.path}: holds no {self.kind} track.")
-        for other in self.container.streams:
-            other.discard = Discard.default if other is self.stream else Discard.all
+        discard_others(self.container, self.stream)
         self.context = self.stream.codec_context
         self.context.thread_type = "AUTO"
         self.context.options = {"max_pixels": str(_MOST_PIXELS)}
