@@ -22,6 +22,9 @@ def train(
     steps: Annotated[int | None, typer.Option("--steps", help="Steps, in place of the preset's.")] = None,
     seed: Annotated[int | None, typer.Option("--seed", help="Seed, in place of the preset's.")] = None,
     split: Annotated[str, typer.Option("--split", help="Source files to use: train, train+val or all.")] = "train",
+    sources: Annotated[
+        Path | None, typer.Option("--sources", help="JSON list of {what, where, licence} for the model's papers.")
+    ] = None,
     workers: Annotated[int, typer.Option("--workers", help="Processes that make clips.")] = 0,
     resume: Annotated[bool, typer.Option("--resume", help="Go on after the last saved step.")] = False,
     json: JsonOption = False,
@@ -29,7 +32,7 @@ def train(
     """Train a model; see the preset's [training] table for how."""
     training = import_extra("avgn.training.train", "train", "avgn train")
     recipes = import_extra("avgn.training.recipe", "train", "avgn train")
-    sources = import_extra("avgn.data.source", "train", "avgn train")
+    clips = import_extra("avgn.data.source", "train", "avgn train")
     from avgn.config import load_config
 
     recipe = recipes.load_recipe(preset)
@@ -38,9 +41,10 @@ def train(
         recipe = dataclasses.replace(recipe, **{name: value for name, value in given.items() if value is not None})
     except ValueError as fault:
         raise UsageError(f"avgn train: {fault}.") from fault
-    source = sources.open_source(data, load_config(preset), recipe.seed, split)
+    source = clips.open_source(data, load_config(preset), recipe.seed, split)
     config = dataclasses.replace(load_config(preset), classes=len(source.labels))
-    job = training.Job(config, recipe, source, out, weights, start, workers, resume)
+    papers = import_extra("avgn.network.checkpoint", "train", "avgn train").read_sources(sources) if sources else ()
+    job = training.Job(config, recipe, source, out, weights, start, papers, workers, resume)
     folder = training.train(job, console(stderr=True))
     if json:
         print_json({"run": str(folder), "labels": list(source.labels)})

@@ -73,6 +73,17 @@ def load_run(folder: Path) -> tuple[AVGN, Run]:
     return model.eval(), run
 
 
+def read_sources(path: Path) -> tuple[Source, ...]:
+    """Read a JSON list of {what, where, licence}. Raises InputError."""
+    try:
+        rows = parse_json(path.read_bytes(), str(path))
+    except OSError as fault:
+        raise InputError(f"{path}: cannot be read ({fault}); name a JSON list of what, where and licence.") from fault
+    if not isinstance(rows, list):
+        raise InputError(f"{path}: must be a JSON list of what, where and licence.")
+    return tuple(build(Source, row, f"{path}[{index}]") for index, row in enumerate(rows))
+
+
 def read_run(folder: Path) -> Run:
     """Read `run.json` alone."""
     path = folder / "run.json"

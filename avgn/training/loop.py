@@ -87,7 +87,8 @@ def run_phase(
     workers: int,
 ) -> AVGN:
     """Train `model` through `phase` and return its moving average; state is kept in `folder`."""
-    model = model.to(memory_format=torch.channels_last)  # twice as fast for convolutions in bfloat16
+    # twice as fast for convolutions in bfloat16
+    model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimiser = make_optimiser(model, recipe, phase.frozen)
     average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema), use_buffers=True)
     state = folder / f"state-{phase.name}.safetensors"

@@ -12,6 +12,7 @@ from torch import Tensor
 from avgn.config import Config
 from avgn.data.samples import ClipSource, GlimpseSource, collate, on_device
 from avgn.errors import InputError, UsageError
+from avgn.manifest import Source
 from avgn.network.avgn import AVGN
 from avgn.network.checkpoint import Run, load_run, new_run, read_run, save_run, write_run
 from avgn.network.weights import load_encoder, pretrained
@@ -32,6 +33,7 @@ class Job:
     folder: Path
     weights: Path | None = None  # folder of pretrained encoders
     start: Path | None = None  # a run to start from instead
+    sources: tuple[Source, ...] = ()  # where weights and data come from, and their licences
     workers: int = 0
     resume: bool = False
 
@@ -91,7 +93,7 @@ def _claim(job: Job) -> Run:
     if there and not job.resume:
         raise UsageError(f"{job.folder} holds a run already: resume it with --resume, or name another folder.")
     if not there:
-        return new_run(job.config, job.source.labels)
+        return replace(new_run(job.config, job.source.labels), sources=job.sources)
     run = read_run(job.folder)
     if (run.config, run.labels) != (job.config, job.source.labels):
         raise InputError(f"{job.folder}: was started with another preset or other classes; name another folder.")
