@@ -115,10 +115,7 @@ class Classifier:
         size = self.config.frame.size
         frames = [None if picture is None else picture.squashed(size) for picture in clip.pictures]
         decode = perf_counter() - began
-        glances = [
-            self.glance(frame, mel if heard else None)
-            for frame, mel, heard in zip(frames, mels, clip.heard, strict=True)
-        ]
+        glances = self.glance_all(frames, [mel if heard else None for mel, heard in zip(mels, clip.heard, strict=True)])
         choice = self.choose(glances)
         looks: dict[int, Look] = {}
         exited = self.exits(choice)
@@ -147,6 +144,10 @@ class Classifier:
         return Glance(
             found["visual"][0], found["audio"][0], found["context"][0], (y, x), mel is not None, frame is not None
         )
+
+    def glance_all(self, frames: Sequence[NDArray[np.uint8] | None], mels: Sequence[Floats | None]) -> list[Glance]:
+        """Glance at each snippet of a clip."""
+        return [self.glance(frame, mel) for frame, mel in zip(frames, mels, strict=True)]
 
     def choose(self, glances: Sequence[Glance]) -> Choice:
         """Score the window's T snippets and choose the k most salient."""

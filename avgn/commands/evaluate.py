@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from types import ModuleType
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -19,6 +21,25 @@ from avgn.commands.options import (
 from avgn.errors import UsageError
 from avgn.extras import import_extra
 
+if TYPE_CHECKING:
+    from avgn.data.scenes import SceneRecord
+    from avgn.training.ablations import Ablation
+    from runtimes.classifier import Classifier
+    from runtimes.decision import Decision
+
+
+def _list_ablations(names: list[str] | None) -> list[str] | None:
+    """Print what can be ablated, where that is asked for: before any other option is looked at."""
+    if names and "help" in names:
+        from rich.table import Table
+
+        table = Table("name", "what it does", box=None)
+        for name, ablation in _ablations().ABLATIONS.items():
+            table.add_row(name, ablation.says)
+        console().print(table)
+        raise typer.Exit
+    return names
+
 
 def evaluate(
     data: Annotated[Path, typer.Option("--data", help="Folder of clips with scenes.jsonl (see `avgn scenes`).")],
@@ -31,6 +52,16 @@ def evaluate(
     exit_confidence: Annotated[
         float | None, typer.Option("--exit", help="Early exit from this probability on.")
     ] = None,
+    ablate: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--ablate",
+            metavar="NAME",
+            help="Replace or deafen a part of the method; may be repeated. `help` lists the names.",
+            callback=_list_ablations,
+            is_eager=True,
+        ),
+    ] = None,
     json: JsonOption = False,
 ) -> None:
     """Measure a bundle, or a run, on clips whose truth is known."""
@@ -42,6 +73,8 @@ def evaluate(
     judging = import_extra("avgn.training.evaluation", "train", "avgn evaluate")
     if run is not None and bundle is not None:
         raise UsageError("give --run or --bundle, not both.")
+    names = list(dict.fromkeys(ablate or ()))
+    ablation = _ablations().combined(names) if names else None
     if run is not None:
         classifier = import_extra("export.common", "export", "avgn evaluate --run").eager_classifier(
             run, k, exit_confidence
@@ -51,11 +84,25 @@ def evaluate(
     folder = data if data.is_dir() else data.parent
     records = [(folder / record.file, record) for record in scenes.read_scenes(data)]
     watched = track(records, "evaluate", console=console(stderr=True))
-    found = judging.summary(judging.evaluate(classifier.classify, watched, classifier.labels, classifier.config))
+    classify = _classify(classifier, ablation)
+    results = judging.evaluate(classify, watched, classifier.labels, classifier.config)
+    found = {"ablated": names, **judging.summary(results)}
     if json:
         print_json(found)
     else:
         _show(found)
+
+
+def _ablations() -> ModuleType:
+    return import_extra("avgn.training.ablations", "train", "avgn evaluate --ablate")
+
+
+def _classify(classifier: Classifier, ablation: Ablation | None) -> Callable[[Path, SceneRecord], Decision]:
+    if ablation is None:
+        return lambda path, record: classifier.classify(path)
+    from runtimes.ablated import ablated
+
+    return ablated(classifier, ablation)
 
 
 def _show(found: dict[str, Any]) -> None:
@@ -68,6 +115,8 @@ def _show(found: dict[str, Any]) -> None:
         table.add_row(name, str(row["clips"]), *figures)
     screen = console()
     screen.print(table)
+    if found["ablated"]:
+        screen.print(f"ablated: {', '.join(found['ablated'])}")
     for name, pair in found["intervals"].items():
         if pair:
             screen.print(f"{name}: 95 % interval {pair[0]:.3f} to {pair[1]:.3f} (bootstrap over clips)")

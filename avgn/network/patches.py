@@ -22,7 +22,7 @@ class Place(NamedTuple):
 
     centre: Tensor  # [N,2]: y, x in 0..1
     context: Tensor  # [N,d]: audio-enhanced visual features, pooled
-    heat: Tensor  # [N,h,w]: π's distribution over the map's cells, sums to 1
+    heat: Tensor  # [N,h,w]: π's score of each cell of the map, before the softmax over all of them
 
 
 class PatchAttention(nn.Module):
@@ -55,8 +55,8 @@ class PatchAttention(nn.Module):
         enhanced = query + mixed * heard[:, :, None]
         enhanced = self.norm_output(enhanced + self.forward_net(self.norm_forward(enhanced)))
         grid = enhanced.transpose(1, 2).reshape(batch, -1, height, width)
-        heat = self.policy(grid).flatten(1).softmax(1)
-        return Place(heat @ self.cells, self.context(enhanced.mean(1)), heat.reshape(batch, height, width))
+        heat = self.policy(grid)[:, 0]
+        return Place(heat.flatten(1).softmax(1) @ self.cells, self.context(enhanced.mean(1)), heat)
 
     def attention_weights(self, frame_map: Tensor, sound_map: Tensor) -> Tensor:
         """Weights of each picture cell over the sound cells, for analysis: [N,heads,h*w,i*j]."""

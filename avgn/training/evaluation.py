@@ -38,17 +38,20 @@ class ClipResult:
 
 
 def evaluate(
-    classify: Callable[[Path], Decision],
+    classify: Callable[[Path, SceneRecord], Decision],
     records: Iterable[tuple[Path, SceneRecord]],
     labels: Sequence[str],
     config: Config,
 ) -> list[ClipResult]:
-    """Classify each clip and compare with the truth. Raises InputError for a label that the model does not know."""
+    """Classify each clip and compare with the truth; `classify` is given it too, for ablations only.
+
+    Raises InputError for a label that the model does not know.
+    """
     results = []
     for path, record in records:
         if record.label not in labels:
             raise InputError(f"{path}: its label {record.label!r} is not one of the model's: {', '.join(labels)}.")
-        results.append(_judge(classify(path), record, labels.index(record.label), config))
+        results.append(_judge(classify(path, record), record, labels.index(record.label), config))
     return results
 
 

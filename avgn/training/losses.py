@@ -55,13 +55,13 @@ def true_saliency(out: Outputs, truth: Truth) -> Tensor:
 
 
 def true_place(heat: Tensor, boxes: Tensor, seen: Tensor) -> Tensor:
-    """Cross entropy of π's `heat` [B,T,h,w] against the share of each cell that the true box [B,T,4] covers."""
+    """Cross entropy of softmax(`heat` [B,T,h,w]) against the share of each cell that the true box [B,T,4] covers."""
     height, width = heat.shape[-2:]
     known = seen * ~boxes.isnan().any(-1)
     y0, x0, y1, x1 = boxes.nan_to_num(0.0).unbind(-1)
     cover = _cover(y0, y1, height)[..., :, None] * _cover(x0, x1, width)[..., None, :]
     target = cover / cover.sum((-2, -1), keepdim=True).clamp(min=1e-6)
-    each = -(target * heat.clamp(min=1e-8).log()).sum((-2, -1))
+    each = -(target * heat.flatten(-2).log_softmax(-1).unflatten(-1, (height, width))).sum((-2, -1))
     return (each * known).sum() / known.sum().clamp(min=1)
 
 

@@ -36,7 +36,7 @@ class Recipe:
     weight_decay: float = 0.02
     ramp: int = 200
     clip_norm: float = 5.0
-    ema: float = 0.998
+    ema: float = 0.99
     modality_dropout: float = 0.15
     frozen_norms: bool = True
     precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = "auto"

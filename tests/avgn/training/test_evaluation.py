@@ -35,7 +35,7 @@ def decision(saliency, selected, centres, probabilities=(0.8, 0.2)):
 
 
 def judged(answer, truth=None):
-    return evaluate(lambda path: answer, [(Path("a.mp4"), truth or record())], ("dog", "cat"), CONFIG)
+    return evaluate(lambda path, truth: answer, [(Path("a.mp4"), truth or record())], ("dog", "cat"), CONFIG)
 
 
 def test_average_precision_by_hand():
@@ -79,6 +79,17 @@ def test_a_clip_is_judged_by_its_truth():
     assert not wrong.right
     assert wrong.saliency_ap == pytest.approx((1 / 3 + 2 / 4) / 2)
     assert wrong.patch_hits == ()
+
+
+def test_each_clip_is_classified_with_its_own_truth():
+    truths, given = [record("seen"), record("heard")], []
+
+    def classify(path, truth):
+        given.append((path.name, truth))
+        return decision((0.1, 0.9, 0.8, 0.2), (), ())
+
+    evaluate(classify, [(Path("a.mp4"), truths[0]), (Path("b.mp4"), truths[1])], ("dog", "cat"), CONFIG)
+    assert given == [("a.mp4", truths[0]), ("b.mp4", truths[1])]
 
 
 def test_where_nothing_can_be_measured_nothing_is_claimed():
