@@ -222,6 +222,12 @@ class BundleWriter:
         return replace(self._head, graphs=tuple(graphs.values()), accuracy=accuracy, tools=old.tools | self._head.tools)
 
 
+def record_accuracy(bundle: Bundle, row: Accuracy) -> None:
+    """Write a measurement into the bundle's manifest, in place of an older one of the same variant, data and split."""
+    with BundleWriter(bundle.path, replace(bundle.manifest, accuracy=(row,))):
+        pass
+
+
 def _rows(accuracy: tuple[Accuracy, ...] | str) -> tuple[Accuracy, ...]:
     return () if isinstance(accuracy, str) else accuracy
 

@@ -58,12 +58,16 @@ def test_from_material_to_a_decision(place, capsys):
     assert proof[0]["proof"]["whole"]["same_labels"] == 3
     decisions = answer(capsys, "classify", *clips, "--bundle", bundle)
     assert all(decision["label"] in rendered["labels"] for decision in decisions)
-    found = answer(capsys, "evaluate", "--data", scenes, "--bundle", bundle)
+    found = answer(capsys, "evaluate", "--data", scenes, "--bundle", bundle, "--record", "drawn")
     assert found["clips"] == 3
     assert set(found["by_kind"]) == {"both", "heard", "seen"}
     eager = answer(capsys, "evaluate", "--data", scenes, "--run", trained)
     assert (eager["top1"], eager["saliency_ap"]) == (found["top1"], found["saliency_ap"])
-    assert answer(capsys, "info", bundle)["variants"] == [["openvino", "fp32"]]
+    told = answer(capsys, "info", bundle)
+    assert told["variants"] == [["openvino", "fp32"]]
+    assert [(row["data"], row["split"], row["top1"]) for row in told["manifest"]["accuracy"]] == [
+        ("drawn", "test", found["top1"])
+    ]
     assert run(["evaluate", "--data", str(scenes), "--bundle", str(bundle)]) == 0
     assert "saliency AP" in capsys.readouterr().out
 
@@ -80,6 +84,7 @@ def test_from_material_to_a_decision(place, capsys):
         (["export", "--out", "a.avgn", "--to", "abacus"], 2),
         (["evaluate", "--data", "nowhere", "--run", "a", "--bundle", "b"], 2),
         (["evaluate", "--data", "nowhere", "--run", "nowhere"], 3),
+        (["evaluate", "--data", "nowhere", "--record", "a", "--k", "1"], 2),
     ],
 )
 def test_what_cannot_be_done_is_said_in_one_line(place, capsys, monkeypatch, arguments, code):

@@ -62,6 +62,10 @@ def evaluate(
             is_eager=True,
         ),
     ] = None,
+    record: Annotated[
+        str | None,
+        typer.Option("--record", metavar="DATA", help="Write top-1 into the bundle, under this data's name."),
+    ] = None,
     json: JsonOption = False,
 ) -> None:
     """Measure a bundle, or a run, on clips whose truth is known."""
@@ -73,6 +77,8 @@ def evaluate(
     judging = import_extra("avgn.training.evaluation", "train", "avgn evaluate")
     if run is not None and bundle is not None:
         raise UsageError("give --run or --bundle, not both.")
+    if record is not None and (run is not None or ablate or k is not None or exit_confidence is not None):
+        raise UsageError("--record is for a bundle as it is: not with --run, --ablate, --k or --exit.")
     names = list(dict.fromkeys(ablate or ()))
     ablation = _ablations().combined(names) if names else None
     if run is not None:
@@ -87,10 +93,20 @@ def evaluate(
     classify = _classify(classifier, ablation)
     results = judging.evaluate(classify, watched, classifier.labels, classifier.config)
     found = {"ablated": names, **judging.summary(results)}
+    if record is not None:
+        _record(classifier, found, record, "+".join(sorted({scene.split for _, scene in records})))
     if json:
         print_json(found)
     else:
         _show(found)
+
+
+def _record(classifier: Classifier, found: dict[str, Any], data: str, split: str) -> None:
+    from avgn.bundle import Accuracy, record_accuracy
+
+    engine, (low, high) = classifier.engine, found["intervals"]["top1"]
+    row = Accuracy(engine.backend, engine.precision, data, split, found["clips"], found["top1"], low, high)
+    record_accuracy(classifier.bundle, row)
 
 
 def _ablations() -> ModuleType:
