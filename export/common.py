@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 import tempfile
 import time
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -81,7 +82,8 @@ def export(run_folder: Path, target: Target, out: Path, clips: Sequence[Path], c
     programs, converted, seconds = {}, {}, {}
     for name, graph in table.items():
         start = time.perf_counter()
-        with console.status(f"{target.backend} {target.precision}: {name}"), torch.no_grad():
+        with console.status(f"{target.backend} {target.precision}: {name}"), torch.no_grad(), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "isinstance.treespec", FutureWarning)  # torch's own, not for our users
             programs[name] = torch.export.export(graph.module, graph.example()).run_decompositions({})
             converted[name] = target.convert(graph, programs[name])
         seconds[name] = time.perf_counter() - start

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from runtimes.classifier import Choice, Classifier, Floats, Glance, Look
 from runtimes.decision import Decision
@@ -50,10 +49,10 @@ class _Ablated(Classifier):
         total = decision.timings_ms["total"] - sum(self._plain.meter.ms.values())
         return replace(decision, timings_ms={**decision.timings_ms, "total": total})
 
-    def glance_all(self, frames: Sequence[NDArray[np.uint8] | None], mels: Sequence[Floats | None]) -> list[Glance]:
-        glances = super().glance_all(frames, mels)
+    def glance_all(self) -> list[Glance]:
+        glances = super().glance_all()
         if "patches" in self._deaf:
-            unheard = (self._plain.glance(frame, None) for frame in frames)
+            unheard = [self._deaf_glance(slot) for slot in range(len(glances))]
             glances = [
                 replace(glance, context=deaf.context, centre=deaf.centre)
                 for glance, deaf in zip(glances, unheard, strict=True)
@@ -65,6 +64,13 @@ class _Ablated(Classifier):
                 for glance, centre in zip(glances, centres, strict=True)
             ]
         return glances
+
+    def _deaf_glance(self, slot: int) -> Glance:
+        if not self._there[slot][0]:
+            return self.nothing
+        inputs = self._snippets[slot]
+        deaf = {name: np.zeros_like(inputs[name]) for name in ("mel", "heard")}
+        return self._plain.glance_at({**inputs, **deaf}, seen=True, heard=False)
 
     def choose(self, glances: Sequence[Glance]) -> Choice:
         choice = super().choose(_unheard(glances) if "saliency" in self._deaf else glances)

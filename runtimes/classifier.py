@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,12 +20,13 @@ from avgn.contract import STAGES
 from avgn.errors import InputError, ProofError, UsageError
 from avgn.logmel import log_mel_windows
 from avgn.selection import patch_corner, patch_middle, top_k
+from runtimes.backends import Arrays, input_buffers
 from runtimes.decision import Decision, best, softmax
 from runtimes.meter import Meter
 
 if TYPE_CHECKING:
     from avgn.bundle import Bundle, GraphRecord
-    from avgn.snippets import Clip
+    from avgn.snippets import Clip, Picture
     from runtimes.backends import Engine
 
 Floats = NDArray[np.float32]
@@ -90,7 +91,9 @@ class Classifier:
         records = _records(bundle, engine)
         self.meter = Meter(engine, {graph: record.macs for graph, record in records.items()})
         # filled again and again, so that an engine needs to bind them only once
-        self._inputs = {graph: _buffers(record) for graph, record in records.items()}
+        self._snippets = input_buffers(engine, records["glance"], self.config.snippets)
+        self._there = [(False, False)] * self.config.snippets  # picture and sound of each
+        self._inputs = {graph: input_buffers(engine, records[graph])[0] for graph in ("select", "focus", "classify")}
         blank = np.zeros(self.config.saliency.width, np.float32)
         self.nothing = Glance(blank, blank, blank, MIDDLE, heard=False, seen=False)
 
@@ -112,10 +115,10 @@ class Classifier:
             raise InputError(f"{file or 'clip'}: there is neither picture nor sound to judge by.")
         self.meter.reset()
         mels = log_mel_windows(clip.sound, clip.starts, self.config.sound)
-        size = self.config.frame.size
-        frames = [None if picture is None else picture.squashed(size) for picture in clip.pictures]
+        for slot, picture in enumerate(clip.pictures):
+            self.prepare(slot, picture, mels[slot] if clip.heard[slot] else None)
         decode = perf_counter() - began
-        glances = self.glance_all(frames, [mel if heard else None for mel, heard in zip(mels, clip.heard, strict=True)])
+        glances = self.glance_all()
         choice = self.choose(glances)
         looks: dict[int, Look] = {}
         exited = self.exits(choice)
@@ -129,34 +132,38 @@ class Classifier:
             logits = self.decide(choice, glances, looks)
         return self._decision(file, clip, choice, exited, looks, logits, decode, began)
 
-    def glance(self, frame: NDArray[np.uint8] | None, mel: Floats | None) -> Glance:
-        """Glance at one snippet: its frame [3,G,G] RGB and its log-mel [1,M,F], None for what is not there."""
-        if frame is None and mel is None:
-            return self.nothing
-        inputs = self._inputs["glance"]
-        _unit_range(frame, inputs["frame"][0])
+    def prepare(self, slot: int, picture: Picture | None, mel: Floats | None) -> None:
+        """Lay out snippet `slot` (0..T-1) for `glance`: its picture, its log-mel [1,M,F]; None for what is missing."""
+        inputs = self._snippets[slot]
+        inputs["frame"][0] = 0 if picture is None else _unit_range(picture.squashed(self.config.frame.size))
         inputs["mel"][0] = 0 if mel is None else mel
         inputs["heard"][0] = mel is not None
+        self._there[slot] = picture is not None, mel is not None
+
+    def glance(self, slot: int) -> Glance:
+        """Glance at the snippet that was laid out in `slot`."""
+        seen, heard = self._there[slot]
+        return self.glance_at(self._snippets[slot], seen, heard) if seen or heard else self.nothing
+
+    def glance_at(self, inputs: Arrays, seen: bool, heard: bool) -> Glance:
+        """Run `glance` on its graph's `inputs`."""
         found = self.meter.run("glance", inputs)
         y, x = found["centre"][0].tolist()
         if not (math.isfinite(y) and math.isfinite(x)):
             raise self._not_finite("glance", "centre")
-        return Glance(
-            found["visual"][0], found["audio"][0], found["context"][0], (y, x), mel is not None, frame is not None
-        )
+        return Glance(found["visual"][0], found["audio"][0], found["context"][0], (y, x), heard, seen)
 
-    def glance_all(self, frames: Sequence[NDArray[np.uint8] | None], mels: Sequence[Floats | None]) -> list[Glance]:
+    def glance_all(self) -> list[Glance]:
         """Glance at each snippet of a clip."""
-        return [self.glance(frame, mel) for frame, mel in zip(frames, mels, strict=True)]
+        return [self.glance(slot) for slot in range(self.config.snippets)]
 
     def choose(self, glances: Sequence[Glance]) -> Choice:
         """Score the window's T snippets and choose the k most salient."""
         inputs = self._inputs["select"]
-        for index, glance in enumerate(glances):
-            inputs["visual"][0, index] = glance.visual
-            inputs["audio"][0, index] = glance.audio
-            inputs["heard"][0, index] = glance.heard
-            inputs["seen"][0, index] = glance.seen
+        np.stack([glance.visual for glance in glances], out=inputs["visual"][0])
+        np.stack([glance.audio for glance in glances], out=inputs["audio"][0])
+        inputs["heard"][0] = [glance.heard for glance in glances]
+        inputs["seen"][0] = [glance.seen for glance in glances]
         found = self.meter.run("select", inputs)
         for name in ("saliency", "logits"):
             if not np.isfinite(found[name]).all():
@@ -177,7 +184,7 @@ class Classifier:
         corner = patch_corner(centre, height, width, size)
         patch = picture[corner[0] : corner[0] + size, corner[1] : corner[1] + size]
         inputs = self._inputs["focus"]
-        _unit_range(patch.transpose(2, 0, 1), inputs["patch"][0])
+        inputs["patch"][0] = _unit_range(patch).transpose(2, 0, 1)
         local = self.meter.run("focus", inputs)["local"][0]
         return Look(local, patch_middle(corner, height, width, size))
 
@@ -255,15 +262,6 @@ def _records(bundle: Bundle, engine: Engine) -> dict[str, GraphRecord]:
     return {graph: bundle.record(graph, *(variant if variant in variants else variants[0])) for graph in STAGES}
 
 
-def _buffers(record: GraphRecord) -> dict[str, NDArray[Any]]:
-    """Zeroed input arrays of a graph, float32 but for whole numbers: an engine that wants int8 converts by itself."""
-    kinds = {spec.name: np.int32 if spec.dtype == "int32" else np.float32 for spec in record.inputs}
-    return {spec.name: np.zeros(spec.shape, kinds[spec.name]) for spec in record.inputs}
-
-
-def _unit_range(pixels: NDArray[np.uint8] | None, into: Floats) -> None:
-    """Write `pixels` 0..255 as 0..1 in place; zeros for None."""
-    if pixels is None:
-        into.fill(0)
-        return
-    np.multiply(pixels, np.float32(1 / 255), out=into)
+def _unit_range(pixels: NDArray[np.uint8]) -> Floats:
+    """0..255 as 0..1."""
+    return np.multiply(pixels, np.float32(1 / 255), dtype=np.float32)

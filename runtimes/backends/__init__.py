@@ -16,7 +16,7 @@ from avgn.errors import InputError, MissingError, UsageError
 from avgn.extras import install_line
 
 if TYPE_CHECKING:
-    from avgn.bundle import Bundle, TensorSpec
+    from avgn.bundle import Bundle, GraphRecord, TensorSpec
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -103,6 +103,18 @@ def choose_variant(variants: Sequence[tuple[str, str]], backend: str, precision:
         return fits[0]
     runs = [(name, kind) for name, kind in fits if name in BACKENDS and BACKENDS[name].installed]
     return (runs or fits)[0]
+
+
+def input_buffers(engine: Engine, record: GraphRecord, count: int = 1) -> list[dict[str, NDArray[Any]]]:
+    """`count` sets of zeroed input arrays of a graph, to be filled again and again: the engine's own where it has some.
+
+    They are float32 but for whole numbers: an engine that wants int8 converts by itself.
+    """
+    if hasattr(engine, "buffers"):
+        made: list[dict[str, NDArray[Any]]] = engine.buffers(record.graph, count)
+        return made
+    kinds = {spec.name: np.int32 if spec.dtype == "int32" else np.float32 for spec in record.inputs}
+    return [{spec.name: np.zeros(spec.shape, kinds[spec.name]) for spec in record.inputs} for _ in range(count)]
 
 
 def check_inputs(graph: str, specs: Sequence[TensorSpec], inputs: Arrays) -> None:

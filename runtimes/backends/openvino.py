@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable, Sequence
+from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,10 +40,13 @@ class OpenVinoEngine:
         """Run `graph` once (see `runtimes.backends.Engine`)."""
         return self._graph(graph).run(inputs)
 
+    def buffers(self, graph: str, count: int) -> list[dict[str, NDArray[Any]]]:
+        """`count` sets of input arrays, each with an infer request of its own: running one binds nothing anew."""
+        return self._graph(graph).buffers(count)
+
     def bare(self, graph: str) -> Callable[[], object]:
-        """The infer request's own `infer`."""
-        infer: Callable[[], object] = self._graph(graph).request.infer
-        return infer
+        """The infer requests' own `infer`: of each set of buffers in turn, or of the last inputs."""
+        return self._graph(graph).bare()
 
     def _graph(self, name: str) -> _Graph:
         if name not in self._graphs:
@@ -51,12 +55,37 @@ class OpenVinoEngine:
 
 
 class _Graph:
+    """A compiled graph: one infer request for any inputs, and one for each set of `buffers`."""
+
+    def __init__(self, record: GraphRecord, compiled: openvino.CompiledModel) -> None:
+        self.threads = int(compiled.get_property("INFERENCE_NUM_THREADS"))
+        self._record, self._compiled = record, compiled
+        self._first = record.inputs[0].name
+        self._main = _Request(record, compiled)
+        self._own: dict[int, _Request] = {}  # by the identity of the first array, which the request keeps alive
+
+    def run(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
+        return self._own.get(id(inputs.get(self._first)), self._main).run(inputs)
+
+    def bare(self) -> Callable[[], object]:
+        turns = cycle([request.request.infer for request in self._own.values()] or [self._main.request.infer])
+        return lambda: next(turns)()
+
+    def buffers(self, count: int) -> list[dict[str, NDArray[Any]]]:
+        made = []
+        for _ in range(count):
+            request = _Request(self._record, self._compiled)
+            made.append(request.own_inputs())
+            self._own[id(made[-1][self._first])] = request
+        return made
+
+
+class _Request:
     """An infer request whose tensors are numpy arrays: inputs are the caller's own, outputs are ours and copied out."""
 
     def __init__(self, record: GraphRecord, compiled: openvino.CompiledModel) -> None:
         self.name = record.graph
         self.specs = record.inputs
-        self.threads = int(compiled.get_property("INFERENCE_NUM_THREADS"))
         self.request = compiled.create_infer_request()
         inputs = _ports(record, record.inputs, compiled.inputs)
         outputs = _ports(record, record.outputs, compiled.outputs)
@@ -72,15 +101,24 @@ class _Graph:
             check_inputs(self.name, self.specs, inputs)
         for slot in self._slots:
             value = inputs.get(slot.name)
+            if value is slot.bound is not None:
+                continue
             if type(value) is not np.ndarray or value.shape != slot.shape or value.dtype != slot.dtype:
                 check_inputs(self.name, self.specs, inputs)
-            elif value is not slot.bound:
+            else:
                 self._bind(slot, value)
         try:
             self.request.infer()
         except RuntimeError as fault:
             raise MissingError(f"{NAME}: {self.name} could not be run ({_last_line(fault)}).") from fault
         return {name: array.copy() for name, array in self._outputs.items()}
+
+    def own_inputs(self) -> dict[str, NDArray[Any]]:
+        """Zeroed arrays, bound for good unless others are given to `run`."""
+        arrays = {slot.name: np.zeros(slot.shape, slot.dtype) for slot in self._slots}
+        for slot in self._slots:
+            self._bind(slot, arrays[slot.name])
+        return arrays
 
     def _bind(self, slot: _Slot, value: NDArray[Any]) -> None:
         """Make `value` the input's memory. An array given again and again (a reused buffer) is bound only once."""

@@ -124,7 +124,22 @@ def test_a_bare_call_works_on_the_inputs_of_the_last_run(engine):
     engine.run("focus", inputs)
     inputs["patch"][:] = 0.75
     engine.bare("focus")()
-    assert_same(engine._graphs["focus"]._outputs, tiny.reference("focus", inputs))
+    assert_same(engine._graphs["focus"]._main._outputs, tiny.reference("focus", inputs))
+
+
+def test_own_buffers_are_read_afresh_and_kept_apart(engine):
+    """Each set has a request of its own: what is written into one shows in its own next run, and in no other's."""
+    first, second = engine.buffers("focus", 2)
+    first["patch"][:], second["patch"][:] = 0.25, 0.75
+    before = engine.run("focus", first)
+    assert_same(before, tiny.reference("focus", first))
+    assert_same(engine.run("focus", second), tiny.reference("focus", second))
+    first["patch"][:] = 0.5
+    assert_same(engine.run("focus", first), tiny.reference("focus", first))
+    assert_same(before, tiny.reference("focus", {"patch": np.full_like(first["patch"], 0.25)}))
+    plain = inputs_of("focus", 3)
+    assert_same(engine.run("focus", plain), tiny.reference("focus", plain))
+    engine.bare("focus")()
 
 
 def test_threads_and_names(bundle):
