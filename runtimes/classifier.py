@@ -93,7 +93,8 @@ class Classifier:
         # filled again and again, so that an engine needs to bind them only once
         self._snippets = input_buffers(engine, records["glance"], self.config.snippets)
         self._there = [(False, False)] * self.config.snippets  # picture and sound of each
-        self._inputs = {graph: input_buffers(engine, records[graph])[0] for graph in ("select", "focus", "classify")}
+        self._patches = input_buffers(engine, records["focus"], self.config.chosen)
+        self._inputs = {graph: input_buffers(engine, records[graph])[0] for graph in ("select", "classify")}
         blank = np.zeros(self.config.saliency.width, np.float32)
         self.nothing = Glance(blank, blank, blank, MIDDLE, heard=False, seen=False)
 
@@ -125,10 +126,11 @@ class Classifier:
         if exited:
             logits = choice.logits
         else:
-            scaling = perf_counter()
-            pictures = self._scaled(clip, choice.selected)
-            decode += perf_counter() - scaling
-            looks = {index: self.look(picture, glances[index].centre) for index, picture in pictures.items()}
+            preparing = perf_counter()
+            there = [index for index in choice.selected if clip.seen[index]]
+            middles = {index: self._patch_of(clip, slot, index, glances[index]) for slot, index in enumerate(there)}
+            decode += perf_counter() - preparing
+            looks = self.look_all(middles)
             logits = self.decide(choice, glances, looks)
         return self._decision(file, clip, choice, exited, looks, logits, decode, began)
 
@@ -147,15 +149,23 @@ class Classifier:
 
     def glance_at(self, inputs: Arrays, seen: bool, heard: bool) -> Glance:
         """Run `glance` on its graph's `inputs`."""
-        found = self.meter.run("glance", inputs)
+        return self._glanced(self.meter.run("glance", inputs), seen, heard)
+
+    def _glanced(self, found: Arrays, seen: bool, heard: bool) -> Glance:
         y, x = found["centre"][0].tolist()
         if not (math.isfinite(y) and math.isfinite(x)):
             raise self._not_finite("glance", "centre")
         return Glance(found["visual"][0], found["audio"][0], found["context"][0], (y, x), heard, seen)
 
     def glance_all(self) -> list[Glance]:
-        """Glance at each snippet of a clip."""
-        return [self.glance(slot) for slot in range(self.config.snippets)]
+        """Glance at each snippet of a clip that holds anything."""
+        present = [slot for slot, there in enumerate(self._there) if any(there)]
+        outputs = self.meter.run_each("glance", [self._snippets[slot] for slot in present])
+        found = dict(zip(present, outputs, strict=True))
+        return [
+            self._glanced(found[slot], *there) if slot in found else self.nothing
+            for slot, there in enumerate(self._there)
+        ]
 
     def choose(self, glances: Sequence[Glance]) -> Choice:
         """Score the window's T snippets and choose the k most salient."""
@@ -177,16 +187,20 @@ class Classifier:
         limit = self.exit_confidence
         return limit is not None and float(softmax(choice.logits).max()) >= limit
 
-    def look(self, picture: NDArray[np.uint8], centre: tuple[float, float]) -> Look:
-        """Run the focus net on the patch of `picture` [H,W,3] RGB whose middle is nearest to `centre`."""
-        size = self.config.patch.size
-        height, width = picture.shape[:2]
-        corner = patch_corner(centre, height, width, size)
-        patch = picture[corner[0] : corner[0] + size, corner[1] : corner[1] + size]
-        inputs = self._inputs["focus"]
-        inputs["patch"][0] = _unit_range(patch).transpose(2, 0, 1)
-        local = self.meter.run("focus", inputs)["local"][0]
-        return Look(local, patch_middle(corner, height, width, size))
+    def prepare_patch(self, slot: int, picture: Picture, centre: tuple[float, float]) -> tuple[float, float]:
+        """Lay out patch `slot` (0..k-1) for `look_all`, [3,P,P] RGB 0..1, nearest to `centre`; returns its middle."""
+        size, pixels = self.config.patch.size, picture.scaled(self.config.patch.short_side)
+        height, width = pixels.shape[:2]
+        top, left = patch_corner(centre, height, width, size)
+        cut = _unit_range(pixels[top : top + size, left : left + size])
+        self._patches[slot]["patch"][0] = cut.transpose(2, 0, 1)
+        return patch_middle((top, left), height, width, size)
+
+    def look_all(self, middles: Mapping[int, tuple[float, float]]) -> dict[int, Look]:
+        """Run the focus net on the patches laid out in slots 0, 1, ...; `middles` of each, by snippet."""
+        found = self.meter.run_each("focus", self._patches[: len(middles)])
+        looks = zip(middles.items(), found, strict=True)
+        return {index: Look(outputs["local"][0], middle) for (index, middle), outputs in looks}
 
     def decide(self, choice: Choice, glances: Sequence[Glance], looks: Mapping[int, Look]) -> Floats:
         """Fuse all that was found into logits [C]; `looks` by snippet, none where a chosen one has no picture."""
@@ -207,10 +221,10 @@ class Classifier:
             raise self._not_finite("classify", "logits")
         return logits
 
-    def _scaled(self, clip: Clip, selected: Sequence[int]) -> dict[int, NDArray[np.uint8]]:
-        short_side = self.config.patch.short_side
-        pictures = ((index, clip.pictures[index]) for index in selected)
-        return {index: picture.scaled(short_side) for index, picture in pictures if picture is not None}
+    def _patch_of(self, clip: Clip, slot: int, index: int, glance: Glance) -> tuple[float, float]:
+        picture = clip.pictures[index]
+        assert picture is not None, "a snippet that was seen has a picture"
+        return self.prepare_patch(slot, picture, glance.centre)
 
     def _decision(
         self,

@@ -29,7 +29,7 @@ class Decision:
     a snippet; `selected` are the snippets that were focused on, in time order, and `centres` the middles (y, x in 0..1)
     of the patches really cut: (0.5, 0.5) for a snippet without a picture. `heard` and `seen`: any sound, any picture at
     all. `exited`: answered by the glance alone. `macs`: multiply-accumulates of the graphs that were really run.
-    `timings_ms`: `decode` is everything from the file to RGB frames and log-mel at the sizes wanted; `glance`,
+    `timings_ms`: `decode` is everything from the file to what the graphs take in (frames, log-mel, patches); `glance`,
     `select`, `focus` and `classify` are the engine's calls; `total` is all of it and the host's work in between.
     """
 

@@ -40,6 +40,10 @@ class OpenVinoEngine:
         """Run `graph` once (see `runtimes.backends.Engine`)."""
         return self._graph(graph).run(inputs)
 
+    def run_each(self, graph: str, sets: Sequence[Arrays]) -> list[dict[str, NDArray[Any]]]:
+        """Run `graph` on each set of inputs, with nothing in between where each has buffers of its own."""
+        return self._graph(graph).run_each(sets)
+
     def buffers(self, graph: str, count: int) -> list[dict[str, NDArray[Any]]]:
         """`count` sets of input arrays, each with an infer request of its own: running one binds nothing anew."""
         return self._graph(graph).buffers(count)
@@ -66,6 +70,16 @@ class _Graph:
 
     def run(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
         return self._own.get(id(inputs.get(self._first)), self._main).run(inputs)
+
+    def run_each(self, sets: Sequence[Arrays]) -> list[dict[str, NDArray[Any]]]:
+        requests = [self._own.get(id(inputs.get(self._first)), self._main) for inputs in sets]
+        if len(set(map(id, requests))) < len(requests):
+            return [self.run(inputs) for inputs in sets]
+        for request, inputs in zip(requests, sets, strict=True):
+            request.bind(inputs)
+        for request in requests:
+            request.infer()
+        return [request.outputs() for request in requests]
 
     def bare(self) -> Callable[[], object]:
         turns = cycle([request.request.infer for request in self._own.values()] or [self._main.request.infer])
@@ -97,6 +111,12 @@ class _Request:
             self.request.set_output_tensor(outputs[spec.name], tensor)
 
     def run(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
+        self.bind(inputs)
+        self.infer()
+        return self.outputs()
+
+    def bind(self, inputs: Arrays) -> None:
+        """Check the inputs, and bind those that are not bound yet."""
         if len(inputs) != len(self._slots):
             check_inputs(self.name, self.specs, inputs)
         for slot in self._slots:
@@ -107,10 +127,15 @@ class _Request:
                 check_inputs(self.name, self.specs, inputs)
             else:
                 self._bind(slot, value)
+
+    def infer(self) -> None:
         try:
-            self.request.infer()
+            self.request.infer(share_outputs=True)  # outputs are bound above: no copies of the engine's own
         except RuntimeError as fault:
             raise MissingError(f"{NAME}: {self.name} could not be run ({_last_line(fault)}).") from fault
+
+    def outputs(self) -> dict[str, NDArray[Any]]:
+        """Copies, so that the next call changes nothing that was given away."""
         return {name: array.copy() for name, array in self._outputs.items()}
 
     def own_inputs(self) -> dict[str, NDArray[Any]]:

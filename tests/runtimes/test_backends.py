@@ -137,6 +137,9 @@ def test_own_buffers_are_read_afresh_and_kept_apart(engine):
     first["patch"][:] = 0.5
     assert_same(engine.run("focus", first), tiny.reference("focus", first))
     assert_same(before, tiny.reference("focus", {"patch": np.full_like(first["patch"], 0.25)}))
+    for sets in ([first, second], [second, second], [inputs_of("focus", 5), inputs_of("focus", 6)]):
+        for found, inputs in zip(engine.run_each("focus", sets), sets, strict=True):
+            assert_same(found, tiny.reference("focus", inputs))
     plain = inputs_of("focus", 3)
     assert_same(engine.run("focus", plain), tiny.reference("focus", plain))
     engine.bare("focus")()
