@@ -114,7 +114,8 @@ class _Run:
         # Channels are averaged: the resampler's default keeps their power, which clips what is loud in all of them.
         # It knows no way to mix channels without a known place; those are resampled apart and averaged afterwards.
         layout = None if "channels" in frame.layout.name else "mono"
-        self._resampler = av.AudioResampler("fltp", layout, rate, options={"rematrix_maxval": "1.0"})
+        # Packed samples: of planar frames with more than 8 channels PyAV reads planes that are not there, and crashes.
+        self._resampler = av.AudioResampler("flt", layout, rate, options={"rematrix_maxval": "1.0"})
 
     def continues(self, frame: av.AudioFrame, time: float, jitter: float) -> bool:
         """True where `frame` has the form of the run and begins where the run ends, within `jitter` seconds."""
@@ -127,8 +128,9 @@ class _Run:
         blocks = []
         for block in self._resampler.resample(frame):
             if block is not None:
-                values = block.to_ndarray()
-                blocks.append((self._position, values[0] if len(values) == 1 else values.mean(axis=0)))
+                samples = np.asarray(block.to_ndarray(), np.float32).reshape(-1, block.layout.nb_channels)
+                mono = samples[:, 0] if samples.shape[1] == 1 else samples.mean(axis=1, dtype=np.float32)
+                blocks.append((self._position, mono))
                 self._position += block.samples
         return blocks
 

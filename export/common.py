@@ -83,7 +83,7 @@ def export(run_folder: Path, target: Target, out: Path, clips: Sequence[Path], c
     for name, graph in table.items():
         start = time.perf_counter()
         with console.status(f"{target.backend} {target.precision}: {name}"), torch.no_grad(), warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "isinstance.treespec", FutureWarning)  # torch's own, not for our users
+            warnings.filterwarnings("ignore", ".*LeafSpec", FutureWarning)  # torch's own business
             programs[name] = torch.export.export(graph.module, graph.example()).run_decompositions({})
             converted[name] = target.convert(graph, programs[name])
         seconds[name] = time.perf_counter() - start

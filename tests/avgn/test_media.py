@@ -140,6 +140,7 @@ def test_pictures_hold_the_colours_of_the_file(tmp_path: Path) -> None:
         ("sound.flac", {"size": None, "sound": "flac", "sound_form": "s16"}),
         ("sound.wav", PCM),
         ("three.wav", {**PCM, "layout": "3 channels"}),
+        ("sixteen.wav", {**PCM, "layout": "16 channels"}),
         ("low.wav", {**PCM, "rate": 8000}),
         ("stereo.wav", {**PCM, "rate": 44100, "layout": "stereo"}),
     ],
