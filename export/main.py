@@ -10,7 +10,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from avgn.errors import AvgnError, UsageError
+from avgn.errors import AvgnError, InputError, UsageError
 from export.common import DEFAULT_CLIPS, DEFAULT_RUN, Report, Target, export, print_report
 
 
@@ -31,6 +31,10 @@ def run_targets(targets: Mapping[str, Target], request: Request, console: Consol
             raise UsageError(f"precision {precision!r}: this engine has {', '.join(targets)}.")
     if request.out.suffix != ".avgn":
         raise UsageError(f"{request.out}: the name of a bundle ends in .avgn.")
+    try:
+        request.out.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as fault:
+        raise InputError(f"{request.out.parent}: cannot be made a folder ({fault}); choose another path.") from fault
     reports = []
     for precision in request.precisions:
         report = export(request.run, targets[precision], request.out, request.clips, console)

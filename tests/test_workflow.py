@@ -47,7 +47,7 @@ def answer(capsys, *arguments):
 
 
 def test_from_material_to_a_decision(place, capsys):
-    scenes, bundle, trained = place / "scenes", place / "mine.avgn", place / "run"
+    scenes, bundle, trained = place / "scenes", place / "bundles" / "mine.avgn", place / "run"
     material = ("--material", place / "material")
     rendered = answer(capsys, "scenes", *material, "--out", scenes, "--split", "test", "--clips", "3")
     assert rendered["labels"] == ["amber", "blue", "green", "red"]
