@@ -117,6 +117,38 @@ class LogMelStream:
         return mel
 
 
+class LogMelWindow:
+    """Log-mel pictures of a window that moves on over a stream; columns that the window before had are not made again.
+
+    Which columns those are is seen from the samples themselves, so that it never matters how the stream was cut.
+    """
+
+    def __init__(self, sound: SoundConfig) -> None:
+        self._sound = sound
+        self._wave: Floats = np.empty(0, dtype=np.float32)
+        self._start = 0
+        self._mel: Floats = np.empty((sound.mels, 0), dtype=np.float32)
+
+    def __call__(self, wave: NDArray[np.floating], start: int) -> Floats:
+        """The window `wave` [S] whose first sample is `start` on the stream's grid -> [1,M,F].
+
+        Raises InputError as `log_mel` does, and for a window of another length.
+        """
+        sound, clean = self._sound, _clean(wave, dimensions=1)
+        if len(clean) != sound.samples:
+            raise InputError(f"sound window: expected {sound.samples} samples, found {len(clean)}.")
+        ahead = (start - self._start) // sound.hop
+        moved = ahead * sound.hop
+        shared = start - self._start == moved and 0 <= ahead < sound.frames and len(self._wave) > 0
+        if shared and np.array_equal(self._wave[moved:], clean[: sound.samples - moved]):
+            kept = sound.frames - ahead
+            mel = np.concatenate((self._mel[:, ahead:], _columns(clean[kept * sound.hop :], sound)), axis=1)
+        else:
+            mel = _columns(clean, sound)
+        self._wave, self._start, self._mel = clean.copy(), start, mel  # a view would follow the caller's buffer
+        return mel[np.newaxis].copy()
+
+
 def _frozen(values: NDArray[np.floating]) -> Floats:
     """float32 and read-only, since caches hand the same array to everyone."""
     array = values.astype(np.float32)

@@ -35,6 +35,10 @@ class Meter:
         """Multiply-accumulates since the last reset."""
         return sum(count * self._macs[graph] for graph, count in self.calls.items())
 
+    def price(self, graph: str) -> int:
+        """Multiply-accumulates of one call of a graph."""
+        return self._macs[graph]
+
     def run(self, graph: str, inputs: Arrays) -> dict[str, NDArray[Any]]:
         """Run a graph on the engine and count it."""
         began = perf_counter()
