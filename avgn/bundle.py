@@ -143,6 +143,7 @@ class BundleWriter:
         self.path = Path(path)
         self._head = replace(manifest, graphs=())
         self._added: dict[str, GraphRecord] = {}
+        self._files: dict[str, FileRecord] = {}
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
@@ -155,6 +156,7 @@ class BundleWriter:
     def add(self, record: GraphRecord, files: Mapping[str, bytes]) -> None:
         """Write a graph's files, named inside the variant's folder; `record.files` is filled in from them.
 
+        Graphs of one variant may share a file: it is added with each of them.
         Raises InputError (names, sizes, tensors that the configuration does not fit) and ProofError (another run, or
         another precision found than claimed), as opening the bundle would.
         """
@@ -170,6 +172,8 @@ class BundleWriter:
         record = replace(record, files=entries)
         check_record(self._head, record, str(self.path))
         for entry, data in zip(entries, files.values(), strict=True):
+            if self._files.setdefault(entry.path, entry) != entry:
+                raise InputError(f"{self.path}: {entry.path} was added before, with another content.")
             _write(self._folder / entry.path, data)
         self._added[record.title] = record
 

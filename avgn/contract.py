@@ -11,12 +11,13 @@ from avgn.config import Config
 from avgn.errors import InputError
 
 STAGES = ("glance", "select", "focus", "classify")  # what a decision runs
+HEAVY = ("glance", "focus")  # where the work is: these alone decide which precision a variant has
 GRAPHS = ("logmel", *STAGES)
 
 Dtype = Literal["float32", "float16", "int8", "uint8", "int32"]
 _ZERO_POINTS = {"int8": (-128, 127), "uint8": (0, 255)}
 
-# Inputs and outputs of each graph, in order; C, D, F, G, M, P, S, T, d, k as in `dimensions`.
+# Inputs and outputs of each graph, in order; C, D, F, G, M, P, S, T, b, d, k as in `dimensions`.
 _CONTRACT: dict[str, tuple[dict[str, str], dict[str, str]]] = {
     "logmel": ({"sound": "1 S"}, {"mel": "1 1 M F"}),
     "glance": (
@@ -27,7 +28,7 @@ _CONTRACT: dict[str, tuple[dict[str, str], dict[str, str]]] = {
         {"visual": "1 T d", "audio": "1 T d", "heard": "1 T", "seen": "1 T"},
         {"saliency": "1 T", "tokens": "1 2T d", "logits": "1 C"},
     ),
-    "focus": ({"patch": "1 3 P P"}, {"local": "1 D"}),
+    "focus": ({"patch": "b 3 P P"}, {"local": "b D"}),
     "classify": (
         {
             "tokens": "1 2T d",
@@ -65,9 +66,10 @@ class TensorSpec:
             raise ValueError(f"{self.name!r}: zero_point must lie in {low}..{high} for {self.dtype}")
 
 
-def dimensions(config: Config, local: int) -> dict[str, int]:
-    """The letters of the contract as numbers; `local` is D, the width of the focus net's feature."""
+def dimensions(config: Config, local: int, batch: int = 1) -> dict[str, int]:
+    """The letters of the contract as numbers; `local` is D, the width of the focus net's feature, `batch` is b."""
     return {
+        "b": batch,
         "T": config.snippets,
         "2T": 2 * config.snippets,
         "k": config.chosen,
@@ -82,9 +84,14 @@ def dimensions(config: Config, local: int) -> dict[str, int]:
     }
 
 
-def contract(config: Config, graph: str, local: int) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
-    """Inputs and outputs of `graph` in order, float32 (`when`: int32); `local` is D, needed by focus and classify."""
-    sizes = dimensions(config, local)
+def contract(
+    config: Config, graph: str, local: int, batch: int = 1
+) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
+    """Inputs and outputs of `graph` in order, float32 (`when`: int32).
+
+    `local` is D, needed by focus and classify; `batch` is b, how many patches (1..k) one call of focus takes.
+    """
+    sizes = dimensions(config, local, batch)
 
     def specs(tensors: dict[str, str]) -> tuple[TensorSpec, ...]:
         return tuple(
@@ -100,6 +107,12 @@ def local_width(tensors: Iterable[TensorSpec]) -> int:
     """D as a graph's tensors have it; 0 where there is no (valid) `local`."""
     shapes = [spec.shape for spec in tensors if spec.name == "local"]
     return max(0, shapes[0][-1]) if shapes and shapes[0] else 0
+
+
+def patch_batch(tensors: Iterable[TensorSpec]) -> int:
+    """b, the patches of one call, as a focus graph's tensors have it; 1 for other graphs."""
+    shapes = [spec.shape for spec in tensors if spec.name == "patch"]
+    return shapes[0][0] if shapes and shapes[0] else 1
 
 
 def check_tensors(place: str, found: Sequence[TensorSpec], expected: Sequence[TensorSpec]) -> None:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from avgn.config import Config
-from avgn.contract import GRAPHS, TensorSpec, check_tensors, contract, local_width
+from avgn.contract import GRAPHS, HEAVY, TensorSpec, check_tensors, contract, local_width, patch_batch
 from avgn.errors import InputError, ProofError
 from avgn.files import parse_json
 from avgn.schema import build, plain
@@ -39,6 +39,7 @@ __all__ = [
 FORMAT = 1
 MAX_FILE = 1 << 30  # bytes of one file
 MAX_MANIFEST = 4 << 20  # bytes of manifest.json
+_EXACTER = {"int8": ("fp16", "fp32"), "fp16": ("fp32",)}  # what a light graph may be instead
 NOT_RUN = "not run: "
 
 _WORD = re.compile(r"[a-z][a-z0-9_]{0,31}")
@@ -90,8 +91,9 @@ class Parity:
 class GraphRecord:
     """One graph for one backend at one precision; its files lie in the folder `backend-precision`.
 
-    `found` is the precision that inspection of the file found, `macs` the multiply-accumulates of one call, `run` the
-    training run that the weights come from, `parity` a measurement or "not run: <why>".
+    `found` is the precision that inspection of the file found: that of the variant, but for the light graphs (all but
+    glance and focus), which may be more exact. Graphs may share a file. `macs` are the multiply-accumulates of one
+    call, `run` is the training run that the weights come from, `parity` a measurement or "not run: <why>".
     """
 
     graph: str
@@ -228,8 +230,7 @@ def check(manifest: Manifest, where: str) -> None:
     for record in manifest.graphs:
         check_record(manifest, record, where)
     _no_twins(where, "graph", [record.title for record in manifest.graphs])
-    # letter case is ignored, as some file systems do
-    _no_twins(where, "file", [file.path.lower() for record in manifest.graphs for file in record.files])
+    _no_twins(where, "file", _paths(manifest))
     widths = {width: record.title for record in manifest.graphs if (width := local_width(record.tensors))}
     if len(widths) > 1:
         told = ", ".join(f"{title} {width}" for width, title in widths.items())
@@ -243,14 +244,19 @@ def check_record(manifest: Manifest, record: GraphRecord, where: str) -> None:
             f"{where}: {record.title} comes from another training run ({record.run}) than the bundle "
             f"({manifest.run}); export all graphs from one run."
         )
-    if record.found != record.precision:
+    fits = (record.precision,) if record.graph in HEAVY else (record.precision, *_EXACTER.get(record.precision, ()))
+    if record.found not in fits:
         raise ProofError(
             f"{where}: {record.title} claims {record.precision}, but the file was found to be {record.found}; "
             "quantise it again, or record it as what it is."
         )
     if not record.files:
         raise InputError(f"{where}: {record.title} has no files.")
-    inputs, outputs = contract(manifest.config, record.graph, local_width(record.tensors) or 1)
+    batch = patch_batch(record.inputs)
+    most = manifest.config.chosen
+    if not 1 <= batch <= most:
+        raise InputError(f"{where}: {record.title} takes {batch} patches a call; 1 to {most} make sense.")
+    inputs, outputs = contract(manifest.config, record.graph, local_width(record.tensors) or 1, batch)
     check_tensors(f"{where}: {record.title}: input", record.inputs, inputs)
     check_tensors(f"{where}: {record.title}: output", record.outputs, outputs)
 
@@ -258,6 +264,13 @@ def check_record(manifest: Manifest, record: GraphRecord, where: str) -> None:
 def _measured_or_said_why(name: str, value: object) -> None:
     if isinstance(value, str) and not (value.startswith(NOT_RUN) and value.removeprefix(NOT_RUN).strip()):
         raise ValueError(f"{name} must be a measurement, or {NOT_RUN!r} and the reason")
+
+
+def _paths(manifest: Manifest) -> list[str]:
+    """All paths, those that graphs of one variant share only once. Letter case is ignored, as some file systems do."""
+    shared = {(record.folder, file) for record in manifest.graphs for file in set(record.files)}
+    twins = [file.path.lower() for record in manifest.graphs for file in record.files if record.files.count(file) > 1]
+    return [file.path.lower() for _, file in sorted(shared, key=lambda pair: pair[1].path)] + twins
 
 
 def _no_twins(where: str, what: str, names: list[str]) -> None:

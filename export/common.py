@@ -6,8 +6,8 @@ import platform
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from importlib.resources import files
@@ -20,7 +20,7 @@ from rich.table import Table
 
 from avgn.bundle import Bundle, BundleWriter, open_bundle
 from avgn.errors import InputError, ProofError
-from avgn.manifest import GraphRecord, Manifest
+from avgn.manifest import GraphRecord, Manifest, TensorSpec
 from avgn.media import read_clip
 from avgn.network.avgn import AVGN
 from avgn.network.checkpoint import Run, load_run
@@ -28,7 +28,7 @@ from avgn.schema import plain
 from avgn.training.macs import macs_by_graph
 from export.graphs import Graph, graphs
 from export.parity import BOUNDS, Proof, prove
-from runtimes.backends import open_engine
+from runtimes.backends import Engine, open_engine
 from runtimes.backends.torch import TorchEngine
 from runtimes.classifier import Classifier
 
@@ -36,41 +36,77 @@ DEFAULT_RUN = Path(str(files("avgn") / "models" / "default.run"))
 DEFAULT_CLIPS = Path(__file__).resolve().parent.parent / "samples" / "demo.mp4"
 
 
+@dataclass(frozen=True, eq=False)
+class Piece:
+    """One graph and what torch.export made of it (core ATen, decomposed): what converters start from."""
+
+    graph: Graph
+    program: torch.export.ExportedProgram
+
+
 @dataclass(frozen=True)
 class Converted:
-    """One graph in an engine's format."""
+    """One graph in an engine's format; `tensors` (inputs, outputs) where they are not the contract's own float32."""
 
     files: dict[str, bytes]
     found: str  # precision found in the files by inspection
+    notes: dict[str, str] = field(default_factory=dict)  # what inspection showed besides, such as a delegated share
+    tensors: tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]] | None = None
+
+
+Convert = Callable[[Mapping[str, Piece]], Iterator[dict[str, Converted]]]
+
+
+def one_by_one(convert: Callable[[Piece], Converted]) -> Convert:
+    """A converter of single graphs as one of all graphs, for formats where each graph has files of its own."""
+
+    def each(pieces: Mapping[str, Piece]) -> Iterator[dict[str, Converted]]:
+        for name, piece in pieces.items():
+            yield {name: convert(piece)}
+
+    return each
 
 
 @dataclass(frozen=True)
 class Target:
-    """One engine and precision: how a graph becomes its files."""
+    """One engine and precision: how the graphs become files.
+
+    `convert` yields after each file (or set of files) the graphs that live in it, all of them in the end. `notes` go
+    into the manifest beside the versions of `tools`, such as what could not be run. `engine` opens the files for the
+    proof where the device's own engine cannot run on the machine that exports.
+    """
 
     backend: str
     precision: str
-    convert: Callable[[Graph, torch.export.ExportedProgram], Converted]
+    convert: Convert
     tools: tuple[str, ...]  # packages whose versions go into the manifest
+    notes: Mapping[str, str] = field(default_factory=dict)
+    engine: Callable[[Bundle], Engine] | None = None
 
 
 @dataclass(frozen=True)
 class Report:
-    """What an export did: the bundle, the proof, sizes in bytes and seconds per graph."""
+    """What an export did: the bundle, the proof; by graph bytes and seconds (of its file), and what was found in it."""
 
     bundle: Path
     target: str
     proof: Proof
     sizes: dict[str, int]
     seconds: dict[str, float]
+    found: dict[str, str]
+    notes: dict[str, dict[str, str]]
 
     def as_json(self) -> dict[str, Any]:
         """Plain dicts and lists."""
         return {**plain(self), "bundle": str(self.bundle)}
 
 
-def export(run_folder: Path, target: Target, out: Path, clips: Sequence[Path], console: Console) -> Report:
+def export(
+    run_folder: Path, target: Target, out: Path, clips: Sequence[Path], console: Console, batch: int = 1
+) -> Report:
     """Convert every graph of a run, prove the files on `clips` and add them to the bundle `out`.
+
+    `batch` is how many patches (1..k) one call of focus takes.
 
     Raises InputError (run or clips unusable) and ProofError (a bound of `export.parity.BOUNDS` is broken); then the
     bundle is as it was before.
@@ -78,20 +114,13 @@ def export(run_folder: Path, target: Target, out: Path, clips: Sequence[Path], c
     if not clips:
         raise InputError("no clips to prove the export on: name some with --clips.")
     model, run = load_run(run_folder)
-    table = graphs(model)
-    programs, converted, seconds = {}, {}, {}
-    for name, graph in table.items():
-        start = time.perf_counter()
-        with console.status(f"{target.backend} {target.precision}: {name}"), torch.no_grad(), warnings.catch_warnings():
-            warnings.filterwarnings("ignore", ".*LeafSpec", FutureWarning)  # torch's own business
-            programs[name] = torch.export.export(graph.module, graph.example()).run_decompositions({})
-            converted[name] = target.convert(graph, programs[name])
-        seconds[name] = time.perf_counter() - start
-    head = manifest_head(run, out.name.removesuffix(".avgn"), target.tools)
+    table = graphs(model, batch)
+    pieces, converted, seconds = _convert(table, target, console)
+    head = manifest_head(run, out.name.removesuffix(".avgn"), target)
     found = {name: item.found for name, item in converted.items()}
-    records = graph_records(table, run, (target.backend, target.precision), found)
+    records = _with_tensors(graph_records(table, run, (target.backend, target.precision), found), converted)
     with console.status(f"{target.backend} {target.precision}: proof on {len(clips)} clips"):
-        proof = _prove(model, target, head, table, programs, records, converted, clips)
+        proof = _prove(model, target, head, pieces, records, converted, clips)
     faults = proof.broken(BOUNDS[target.precision])
     if faults:
         raise ProofError(f"{target.backend} {target.precision} does not match PyTorch: {'; '.join(faults)}.")
@@ -100,11 +129,40 @@ def export(run_folder: Path, target: Target, out: Path, clips: Sequence[Path], c
         for name, record in records.items():
             writer.add(replace(record, parity=proof.artefact.get(name, unproven)), converted[name].files)
     sizes = {name: sum(map(len, item.files.values())) for name, item in converted.items()}
-    return Report(out, f"{target.backend} {target.precision}", proof, sizes, seconds)
+    notes = {name: item.notes for name, item in converted.items() if item.notes}
+    return Report(out, f"{target.backend} {target.precision}", proof, sizes, seconds, found, notes)
 
 
-def manifest_head(run: Run, name: str, tools: Sequence[str]) -> Manifest:
+def exported(graph: Graph) -> torch.export.ExportedProgram:
+    """What torch.export makes of a graph, decomposed into core ATen."""
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*LeafSpec", FutureWarning)  # torch's own business
+        return torch.export.export(graph.module, graph.example()).run_decompositions({})
+
+
+def _convert(
+    table: Mapping[str, Graph], target: Target, console: Console
+) -> tuple[dict[str, Piece], dict[str, Converted], dict[str, float]]:
+    """All graphs as pieces, converted, and the seconds that the file of each took."""
+    title = f"{target.backend} {target.precision}"
+    with console.status(f"{title}: torch.export"):
+        pieces = {name: Piece(graph, exported(graph)) for name, graph in table.items()}
+    converted: dict[str, Converted] = {}
+    seconds: dict[str, float] = {}
+    start = time.perf_counter()
+    with console.status(f"{title}: converting"), torch.no_grad():
+        for done in target.convert(pieces):
+            converted |= done
+            seconds |= dict.fromkeys(done, time.perf_counter() - start)
+            start = time.perf_counter()
+    return pieces, {name: converted[name] for name in table}, seconds
+
+
+def manifest_head(run: Run, name: str, target: Target | None = None) -> Manifest:
     """Everything of a manifest but the graphs."""
+    tools = target.tools if target else ()
+    versions = {tool: _version(tool) for tool in ("torch", *tools)}
+    notes = dict(target.notes) if target else {}
     return Manifest(
         format=1,
         name=name,
@@ -114,7 +172,7 @@ def manifest_head(run: Run, name: str, tools: Sequence[str]) -> Manifest:
         config=run.config,
         graphs=(),
         accuracy="not run: no evaluation of this bundle yet",
-        tools={"python": platform.python_version()} | {tool: _version(tool) for tool in ("torch", *tools)},
+        tools={"python": platform.python_version()} | versions | notes,
         sources=run.sources,
         exit_confidence=run.exit_confidence,
     )
@@ -132,12 +190,20 @@ def graph_records(
     }
 
 
+def _with_tensors(records: Mapping[str, GraphRecord], converted: Mapping[str, Converted]) -> dict[str, GraphRecord]:
+    """Where a file's inputs and outputs are not float32, the record says what they are."""
+    return {
+        name: replace(record, inputs=tensors[0], outputs=tensors[1]) if (tensors := converted[name].tensors) else record
+        for name, record in records.items()
+    }
+
+
 def eager_classifier(folder: Path, k: int | None = None, exit_confidence: float | None = None) -> Classifier:
     """A classifier on a run itself, in PyTorch eager: the device's own host code, no bundle on disk."""
     model, run = load_run(folder)
     table = graphs(model)
     records = graph_records(table, run, (TorchEngine.backend, "fp32"), dict.fromkeys(table, "fp32"))
-    manifest = replace(manifest_head(run, folder.name, ()), graphs=tuple(records.values()))
+    manifest = replace(manifest_head(run, folder.name), graphs=tuple(records.values()))
     return Classifier(Bundle(folder, manifest, b""), eager_engine(table), k, exit_confidence)
 
 
@@ -150,9 +216,8 @@ def eager_engine(table: Mapping[str, Graph]) -> TorchEngine:
 
 def print_report(report: Report, console: Console) -> None:
     """A table: per graph the errors, sizes and seconds; then the whole clips."""
-    grid = Table(
-        "graph", "max error", "relative RMS", "PSNR dB", "ExportedProgram", "KB", "seconds", title=report.target
-    )
+    columns = ("graph", "max error", "relative RMS", "PSNR dB", "ExportedProgram", "KB", "seconds", "found")
+    grid = Table(*columns, title=report.target)
     for name, size in report.sizes.items():
         parity, exported = report.proof.artefact.get(name), report.proof.exported.get(name)
         figures = ("not run", "", "", "")
@@ -163,8 +228,10 @@ def print_report(report: Report, console: Console) -> None:
                 f"{parity.psnr_db:.0f}",
                 f"{exported.relative_rms:.2g}",
             )
-        grid.add_row(name, *figures, f"{size / 1000:.0f}", f"{report.seconds[name]:.1f}")
+        grid.add_row(name, *figures, f"{size / 1000:.0f}", f"{report.seconds[name]:.1f}", report.found[name])
     console.print(grid)
+    for name, notes in report.notes.items():
+        console.print(f"{name}: " + "; ".join(f"{key} {value}" for key, value in notes.items()), markup=False)
     whole = report.proof.whole
     console.print(
         f"{whole.clips} clips: same label on {whole.same_labels}, same chosen set on {whole.same_sets} "
@@ -176,8 +243,7 @@ def _prove(
     model: AVGN,
     target: Target,
     head: Manifest,
-    table: Mapping[str, Graph],
-    programs: Mapping[str, torch.export.ExportedProgram],
+    pieces: Mapping[str, Piece],
     records: Mapping[str, GraphRecord],
     converted: Mapping[str, Converted],
     clips: Sequence[Path],
@@ -189,11 +255,12 @@ def _prove(
             for name, record in records.items():
                 writer.add(record, converted[name].files)
         bundle = open_bundle(path)
-        artefact = Classifier(bundle, open_engine(bundle, target.backend, target.precision))
-        eager = artefact.with_engine(eager_engine(table))
-        outputs = {name: tuple(spec.name for spec in graph.outputs) for name, graph in table.items()}
-        exported = TorchEngine({name: (program.module(), outputs[name]) for name, program in programs.items()})
-        return prove(eager, exported, artefact, [read_clip(clip, model.config) for clip in clips])
+        engine = target.engine(bundle) if target.engine else open_engine(bundle, target.backend, target.precision)
+        artefact = Classifier(bundle, engine)
+        eager = artefact.with_engine(eager_engine({name: piece.graph for name, piece in pieces.items()}))
+        outputs = {name: tuple(spec.name for spec in piece.graph.outputs) for name, piece in pieces.items()}
+        program = TorchEngine({name: (piece.program.module(), outputs[name]) for name, piece in pieces.items()})
+        return prove(eager, program, artefact, [read_clip(clip, model.config) for clip in clips])
 
 
 def _version(package: str) -> str:

@@ -99,15 +99,15 @@ class Graph:
         return tuple(torch.zeros(spec.shape, dtype=getattr(torch, spec.dtype)) for spec in self.inputs)
 
 
-def graphs(model: AVGN) -> dict[str, Graph]:
-    """All graphs of `model`, in evaluation mode."""
+def graphs(model: AVGN, batch: int = 1) -> dict[str, Graph]:
+    """All graphs of `model`, in evaluation mode; `batch` is how many patches one call of focus takes."""
     model.eval()
     return {
-        name: _graph(name, wrap(model).eval(), model.config, model.focus_encoder.channels)
+        name: _graph(name, wrap(model).eval(), model.config, model.focus_encoder.channels, batch)
         for name, wrap in WRAPPERS.items()
     }
 
 
-def _graph(name: str, module: nn.Module, config: Config, local: int) -> Graph:
-    inputs, outputs = contract(config, name, local)
+def _graph(name: str, module: nn.Module, config: Config, local: int, batch: int) -> Graph:
+    inputs, outputs = contract(config, name, local, batch)
     return Graph(name, module, inputs, outputs)

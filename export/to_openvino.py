@@ -4,25 +4,24 @@ from __future__ import annotations
 
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import Any
-
-import torch
 
 if __package__ in (None, ""):  # started as a script from a checkout
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from export.common import Converted, Target
-from export.graphs import Graph
+from export.common import Converted, Piece, Target, one_by_one
 
 KINDS = {"f32": "fp32", "f16": "fp16", "i8": "int8", "u8": "int8"}
 
 
-def convert(graph: Graph, program: torch.export.ExportedProgram, half: bool = False) -> Converted:
+def convert(piece: Piece, half: bool = False) -> Converted:
     """IR of static shapes with the contract's tensor names; weights in fp16 if `half`."""
     import openvino as ov
 
-    model = ov.convert_model(program)
+    graph = piece.graph
+    model = ov.convert_model(piece.program)
     for port, spec in zip(model.inputs, graph.inputs, strict=True):
         port.get_tensor().set_names({spec.name})
     for port, spec in zip(model.outputs, graph.outputs, strict=True):
@@ -45,16 +44,12 @@ def found_precision(model: Any) -> str:
     return max(sizes, key=lambda kind: sizes[kind]) if sizes else "fp32"
 
 
-def _fp16(graph: Graph, program: torch.export.ExportedProgram) -> Converted:
-    return convert(graph, program, half=True)
-
-
 TARGETS = {
-    "fp32": Target("openvino", "fp32", convert, ("openvino",)),
-    "fp16": Target("openvino", "fp16", _fp16, ("openvino",)),
+    "fp32": Target("openvino", "fp32", one_by_one(convert), ("openvino",)),
+    "fp16": Target("openvino", "fp16", one_by_one(partial(convert, half=True)), ("openvino",)),
 }
 
 if __name__ == "__main__":
     from export.main import main
 
-    main(TARGETS)
+    main("openvino")

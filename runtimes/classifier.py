@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from avgn.contract import STAGES
+from avgn.contract import STAGES, patch_batch
 from avgn.errors import InputError, ProofError, UsageError
 from avgn.logmel import log_mel_windows
 from avgn.selection import patch_corner, patch_middle, top_k
@@ -93,7 +93,8 @@ class Classifier:
         # filled again and again, so that an engine needs to bind them only once
         self._snippets = input_buffers(engine, records["glance"], self.config.snippets)
         self._there = [(False, False)] * self.config.snippets  # picture and sound of each
-        self._patches = input_buffers(engine, records["focus"], self.config.chosen)
+        self._batch = patch_batch(records["focus"].inputs)  # patches of one call of focus
+        self._patches = input_buffers(engine, records["focus"], math.ceil(self.config.chosen / self._batch))
         self._inputs = {graph: input_buffers(engine, records[graph])[0] for graph in ("select", "classify")}
         blank = np.zeros(self.config.saliency.width, np.float32)
         self.nothing = Glance(blank, blank, blank, MIDDLE, heard=False, seen=False)
@@ -193,14 +194,14 @@ class Classifier:
         height, width = pixels.shape[:2]
         top, left = patch_corner(centre, height, width, size)
         cut = _unit_range(pixels[top : top + size, left : left + size])
-        self._patches[slot]["patch"][0] = cut.transpose(2, 0, 1)
+        self._patches[slot // self._batch]["patch"][slot % self._batch] = cut.transpose(2, 0, 1)
         return patch_middle((top, left), height, width, size)
 
     def look_all(self, middles: Mapping[int, tuple[float, float]]) -> dict[int, Look]:
         """Run the focus net on the patches laid out in slots 0, 1, ...; `middles` of each, by snippet."""
-        found = self.meter.run_each("focus", self._patches[: len(middles)])
-        looks = zip(middles.items(), found, strict=True)
-        return {index: Look(outputs["local"][0], middle) for (index, middle), outputs in looks}
+        found = self.meter.run_each("focus", self._patches[: math.ceil(len(middles) / self._batch)])
+        features = (local for outputs in found for local in outputs["local"])  # a last batch may have room to spare
+        return {index: Look(local, middle) for (index, middle), local in zip(middles.items(), features, strict=False)}
 
     def decide(self, choice: Choice, glances: Sequence[Glance], looks: Mapping[int, Look]) -> Floats:
         """Fuse all that was found into logits [C]; `looks` by snippet, none where a chosen one has no picture."""

@@ -8,35 +8,33 @@ from typing import Annotated, Any
 import typer
 
 from avgn.commands.options import JsonOption, console, print_json
-from avgn.errors import UsageError
 from avgn.extras import import_extra
-
-MODULES = {"openvino": "export.to_openvino"}
 
 
 def export(
     out: Annotated[Path, typer.Option("--out", help="Bundle (NAME.avgn) to write or add to.")],
     run: Annotated[Path | None, typer.Option("--run", help="Folder of a run (default: the one that ships).")] = None,
-    to: Annotated[str, typer.Option("--to", help=f"Engines, comma separated, of: {', '.join(MODULES)}.")] = "openvino",
+    to: Annotated[
+        str, typer.Option("--to", help="Formats, comma separated: openvino, executorch, coreml, tflite, onnx.")
+    ] = "openvino",
     precision: Annotated[str, typer.Option("--precision", help="Precisions, comma separated.")] = "fp32",
     clips: Annotated[
         list[Path] | None, typer.Option("--clips", help="Clip to prove the export on, again for more.")
     ] = None,
+    batch: Annotated[int, typer.Option("--batch", help="Patches that one call of focus takes, 1 to k.")] = 1,
     json: JsonOption = False,
 ) -> None:
     """Export a run, and prove on real clips that the files compute what PyTorch computes."""
-    engines = to.split(",")
-    unknown = [name for name in engines if name not in MODULES]
-    if unknown:
-        raise UsageError(f"--to {unknown[0]}: engines are {', '.join(MODULES)}.")
     common = import_extra("export.common", "export", "avgn export")
     main = import_extra("export.main", "export", "avgn export")
     paths = tuple(clips or (common.DEFAULT_CLIPS,))
-    request = main.Request(run or common.DEFAULT_RUN, tuple(precision.split(",")), out, paths)
+    request = main.Request(run or common.DEFAULT_RUN, tuple(precision.split(",")), out, paths, batch)
+    formats = to.split(",")
+    for name in formats:  # every one, before the first costly step
+        main.check_request(name, request)
     reports: list[Any] = []
-    for name in engines:
-        targets = import_extra(MODULES[name], "export", f"avgn export --to {name}").TARGETS
-        reports += main.run_targets(targets, request, console(stderr=True))
+    for name in formats:
+        reports += main.run_format(name, request, console(stderr=True))
     if json:
         print_json([report.as_json() for report in reports])
     else:

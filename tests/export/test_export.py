@@ -9,16 +9,18 @@ import torch
 from rich.console import Console
 
 from avgn.bundle import open_bundle
-from avgn.errors import InputError, ProofError, UsageError
+from avgn.errors import InputError, MissingError, ProofError, UsageError
 from avgn.logmel import log_mel_windows
 from avgn.media import read_clip
 from avgn.network.avgn import Batch
 from avgn.network.checkpoint import load_run, new_run, save_run
 from avgn.snippets import Clip
 from clips import write_clip
-from export.common import Target, eager_engine, export
+from export.common import Piece, Target, eager_engine, export, one_by_one
+from export.common import exported as program_of
+from export.formats import FORMATS, Format, check_format
 from export.graphs import graphs
-from export.main import Request, run_targets
+from export.main import Request, run_format
 from export.parity import BOUNDS, EndToEnd, Proof, compare, prove, whole
 from export.to_openvino import TARGETS, convert
 from runtimes.backends import open_engine
@@ -173,15 +175,15 @@ def test_each_fault_is_caught_by_the_proof(exported, run, graph, fault):
 
 
 def test_a_wrong_artefact_is_refused_and_leaves_nothing(run, clips, tmp_path):
-    def wrong(item, program):
-        if item.name != "glance":
-            return convert(item, program)
-        module = Faulty(item.module, shifted_mel).eval()
-        with torch.no_grad():
-            return convert(item, torch.export.export(module, item.example()).run_decompositions({}))
+    def wrong(piece):
+        if piece.graph.name != "glance":
+            return convert(piece)
+        graph = replace(piece.graph, module=Faulty(piece.graph.module, shifted_mel).eval())
+        return convert(Piece(graph, program_of(graph)))
 
+    target = Target("openvino", "fp32", one_by_one(wrong), ("openvino",))
     with pytest.raises(ProofError, match="artefact of glance"):
-        export(run, Target("openvino", "fp32", wrong, ("openvino",)), tmp_path / "wrong.avgn", clips[:1], QUIET)
+        export(run, target, tmp_path / "wrong.avgn", clips[:1], QUIET)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -214,13 +216,62 @@ def test_near_ties_count_as_the_same_set(exported, clips):
 
 def test_bad_requests_are_refused_before_any_work(run, clips, tmp_path):
     with pytest.raises(UsageError, match="int4"):
-        run_targets(TARGETS, Request(run, ("int4",), tmp_path / "a.avgn", tuple(clips)), QUIET)
+        run_format("openvino", Request(run, ("int4",), tmp_path / "a.avgn", tuple(clips)), QUIET)
+    with pytest.raises(UsageError, match="caffe"):
+        run_format("caffe", Request(run, ("fp32",), tmp_path / "a.avgn", tuple(clips)), QUIET)
+    with pytest.raises(UsageError, match="batch 0"):
+        run_format("openvino", Request(run, ("fp32",), tmp_path / "a.avgn", tuple(clips), 0), QUIET)
     with pytest.raises(UsageError, match=r"ends in \.avgn"):
-        run_targets(TARGETS, Request(run, ("fp32",), tmp_path / "a.zip", tuple(clips)), QUIET)
+        run_format("openvino", Request(run, ("fp32",), tmp_path / "a.zip", tuple(clips)), QUIET)
     with pytest.raises(InputError, match="no clips"):
         export(run, TARGETS["fp32"], tmp_path / "a.avgn", [], QUIET)
     with pytest.raises(InputError, match=r"run\.json"):
         export(tmp_path, TARGETS["fp32"], tmp_path / "a.avgn", clips, QUIET)
+
+
+@pytest.mark.parametrize(
+    ("row", "fault", "match"),
+    [
+        (
+            {"needs": ("no_such_library",)},
+            MissingError,
+            r'no_such_library, .*: pip install "avgn\[export\]"',
+        ),
+        ({"needs": ("no_such.part",)}, MissingError, "missing"),
+        ({"pairs": {"torch": "0.1"}}, MissingError, 'pip install "torch==0.1"'),
+        ({"pairs": {"no-such-package": "1"}}, MissingError, "none is installed"),
+        ({"refuses": {"fp32": "it has no floats"}, "precisions": ("int8",)}, UsageError, "it has no floats"),
+        ({"refuses": {"batch": "one at a time"}}, UsageError, "one at a time"),
+    ],
+)
+def test_what_a_format_lacks_is_said_before_any_work(monkeypatch, tmp_path, row, fault, match):
+    monkeypatch.setitem(FORMATS, "openvino", replace(FORMATS["openvino"], **row))
+    with pytest.raises(fault, match=match):
+        check_format("openvino", ("fp32",), 2, 1, tmp_path / "a.avgn")
+
+
+def test_a_full_disk_is_said_before_any_work(tmp_path):
+    with pytest.raises(InputError, match="make room"):
+        check_format("openvino", ("fp32",), 1, 1 << 60, tmp_path / "not" / "there" / "a.avgn")
+
+
+def test_every_format_has_the_converters_its_row_promises():
+    for row in FORMATS.values():
+        assert isinstance(row, Format)
+        assert set(row.targets()) >= set(row.precisions)
+        assert all(target.backend == row.name for target in row.targets().values())
+
+
+def test_several_patches_a_call_give_the_same_decision(run, clips, exported, tmp_path):
+    one = Classifier(open_bundle(exported[1]), open_engine(open_bundle(exported[1]), "openvino", "fp32"))
+    export(run, TARGETS["fp32"], tmp_path / "two.avgn", clips, QUIET, batch=2)
+    bundle = open_bundle(tmp_path / "two.avgn")
+    assert bundle.record("focus", "openvino", "fp32").inputs[0].shape[0] == 2
+    two = Classifier(bundle, open_engine(bundle))
+    for clip in clips:
+        first, second = one.classify(clip), two.classify(clip)
+        assert (first.label, first.selected, first.centres) == (second.label, second.selected, second.centres)
+        assert first.score == pytest.approx(second.score, abs=1e-5)
 
 
 def test_graphs_have_the_contracts_outputs():
