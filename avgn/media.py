@@ -76,7 +76,7 @@ class Timeline:
 
 def probe(path: str | Path) -> MediaInfo:
     """Say what is in a file. Raises InputError where there is neither a picture track nor a sound track."""
-    with _faults_named(path):
+    with faults_named(path):
         return _probe(path)
 
 
@@ -179,12 +179,12 @@ def read_clip(path: str | Path, config: Config) -> Clip:
 
     Raises InputError for anything that is not a local file from which pictures or sound can be had.
     """
-    with _faults_named(path):
+    with faults_named(path):
         return _read_clip(path, config)
 
 
 @contextmanager
-def _faults_named(path: str | Path) -> Iterator[None]:
+def faults_named(path: str | Path) -> Iterator[None]:
     """Whatever a damaged file makes FFmpeg or its binding raise becomes an InputError that names the file."""
     try:
         yield

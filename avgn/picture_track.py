@@ -8,6 +8,7 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
+from avgn.snippets import patience
 from avgn.tracks import Kind, Track, plausible
 
 # Formats without display times, whatever FFmpeg makes up for them.
@@ -92,9 +93,13 @@ class PictureTrack(Track):
             picked = shown or following
             yield picked if picked is None or following is not None or self._lasts(picked, time) else None
 
+    def frames(self) -> Iterator[tuple[float, av.VideoFrame]]:
+        """All frames from here on, with the times at which they are shown."""
+        return self._frames
+
     def _lasts(self, picked: tuple[float, av.VideoFrame], time: float) -> bool:
         end = picked[0] + max((picked[1].duration or 0) * self.tick, self.period)
-        return time - end <= max(1.0, 2 * self.period)
+        return time - end <= patience(self.period)
 
     def _next(self, wanted: float) -> tuple[float, av.VideoFrame] | None:
         self._wanted = wanted

@@ -55,6 +55,11 @@ def centred_start(time: float, sound: SoundConfig) -> int:
     return sound.hop * round((time * sound.rate - sound.samples / 2) / sound.hop)
 
 
+def patience(period: float) -> float:
+    """Seconds after its end for which a last frame stays on display, where frames come every `period` seconds."""
+    return max(1.0, 2 * period)
+
+
 def sound_start(time: float, first: int, last: int, sound: SoundConfig) -> int | None:
     """First sample of the window for a snippet at `time`, given sound in samples [first, last) of the clip's grid.
 

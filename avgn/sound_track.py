@@ -51,6 +51,10 @@ class SoundTrack(Track):
         np.nan_to_num(samples, copy=False, nan=0.0)
         return np.clip(samples, -1.0, 1.0, out=samples), there
 
+    def blocks(self) -> Iterator[tuple[int, NDArray[np.float32]]]:
+        """All sound from here on: the first sample of each block on the clip's grid, and the block."""
+        return self._blocks
+
     def _go_near(self, start: int) -> None:
         gap = (start - (self._position or 0)) / self.rate
         if gap <= self.dropped_gap:

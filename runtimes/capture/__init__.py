@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from avgn.config import SoundConfig
+    from runtimes.capture.faults import Fault
     from runtimes.capture.source import Source
 
 __all__ = ["open_live", "open_replay"]
@@ -24,9 +25,13 @@ def open_live(camera: str | None, mic: str | None, sound: SoundConfig, record: s
     raise NotImplementedError
 
 
-def open_replay(path: str | Path, sound: SoundConfig, realtime: bool = False) -> Source:
+def open_replay(path: str | Path, sound: SoundConfig, realtime: bool = False, faults: tuple[Fault, ...] = ()) -> Source:
     """A recording (a folder) or a plain video or sound file, as if live, in real time or as fast as it is read.
 
-    Raises InputError for what is neither.
+    Raises InputError for what is neither, and UsageError for faults that are not known.
     """
-    raise NotImplementedError
+    from runtimes.capture.recorded import recorded_tape
+    from runtimes.capture.replay import ReplaySource, file_tape
+
+    tape = recorded_tape(path) if Path(path).is_dir() else file_tape(path, sound)
+    return ReplaySource(tape, sound, realtime, faults)

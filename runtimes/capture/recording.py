@@ -1,0 +1,182 @@
+"""What camera and microphone bring, kept in a folder: readable up to its last second after a kill.
+
+`clock.jsonl` has a line for everything that came, with its time on our clock: first `Head`, then `Line`s. Frames are in
+`picture-N.mkv` and sound in `sound-N.mka`; a part N+1 begins where the size or the rate changes. A frame is found by
+its `pts` (milliseconds) in its part, sound by counting the part's samples.
+"""
+
+from __future__ import annotations
+
+import json
+import queue
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import av
+
+from avgn.errors import InputError
+from runtimes.capture.events import DeviceEvent, Event, FrameEvent, SoundEvent
+from runtimes.capture.parts import PicturePart, SoundPart
+
+FORMAT = 1
+CLOCK = "clock.jsonl"
+# Events that wait for the encoder: two seconds of a usual camera and microphone.
+_WAITING = 160
+
+
+@dataclass(frozen=True)
+class Head:
+    """First line of `clock.jsonl`: its format, when it was begun (UTC, ISO 8601), and what was asked for."""
+
+    format: int
+    begun: str
+    picture: bool
+    sound: bool
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line of `clock.jsonl`. All times are seconds on our clock, but `date`, which is by the device's own."""
+
+    kind: Literal["picture", "sound", "device"]
+    time: float
+    part: int = 0
+    pts: int = 0
+    size: tuple[int, int] = (0, 0)
+    date: float | None = None
+    lost: int = 0
+    samples: int = 0
+    rate: int = 0
+    overflow: bool = False
+    after_gap: bool = False
+    device: Literal["", "picture", "sound"] = ""
+    state: str = ""
+    fault: str = ""
+
+    def text(self) -> str:
+        """The line, without what is left at its default."""
+        told = {field.name: getattr(self, field.name) for field in fields(self)}
+        plain = {name: value for name, value in told.items() if value != getattr(type(self), name, None)}
+        return json.dumps(plain, ensure_ascii=False, separators=(",", ":")) + "\n"
+
+
+def picture_file(part: int) -> str:
+    """Name of a part's frames."""
+    return f"picture-{part}.mkv"
+
+
+def sound_file(part: int) -> str:
+    """Name of a part's sound."""
+    return f"sound-{part}.mka"
+
+
+class RecordingWriter:
+    """Writes a recording. Raises InputError for a folder that is not empty or cannot be written."""
+
+    def __init__(self, folder: str | Path, picture: bool, sound: bool) -> None:
+        self._folder = Path(folder)
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            if any(self._folder.iterdir()):
+                raise InputError(f"{folder}: is not empty; name a new folder for the recording.")
+            self._clock = (self._folder / CLOCK).open("w", encoding="utf-8", buffering=1)
+            head = Head(FORMAT, datetime.now(UTC).isoformat(timespec="milliseconds"), picture, sound)
+            self._clock.write(json.dumps(vars(head)) + "\n")
+        except OSError as fault:
+            raise InputError(f"{folder}: cannot be written ({fault}); choose another folder.") from fault
+        self._picture: PicturePart | None = None
+        self._sound: SoundPart | None = None
+        self._parts = {"picture": 0, "sound": 0}
+
+    def write(self, event: Event) -> None:
+        """Write one event. Raises OSError or av.FFmpegError where the disk or the encoder fails."""
+        match event:
+            case FrameEvent():
+                line = self._frame(event)
+            case SoundEvent():
+                line = self._block(event)
+            case DeviceEvent():
+                line = Line("device", event.time, device=event.kind, state=event.state.value, fault=event.fault)
+        self._clock.write(line.text())
+
+    def close(self) -> None:
+        """Finish all files."""
+        for part in (self._picture, self._sound):
+            if part is not None:
+                part.close()
+        self._clock.close()
+
+    def _frame(self, event: FrameEvent) -> Line:
+        if self._picture is None or self._picture.stored != event.size:
+            self._picture = PicturePart(self._next_part("picture", self._picture, picture_file), event)
+        pts = self._picture.write(event)
+        part = self._parts["picture"] - 1
+        return Line("picture", event.time, part, pts=pts, size=event.size, date=event.date, lost=event.lost)
+
+    def _block(self, event: SoundEvent) -> Line:
+        if self._sound is None or self._sound.rate != event.rate:
+            self._sound = SoundPart(self._next_part("sound", self._sound, sound_file), event.rate)
+        self._sound.write(event.samples)
+        part, count = self._parts["sound"] - 1, len(event.samples)
+        flags: dict[str, Any] = {"overflow": event.overflow, "after_gap": event.after_gap}
+        return Line("sound", event.time, part, samples=count, rate=event.rate, **flags)
+
+    def _next_part(self, kind: str, old: PicturePart | SoundPart | None, name: Any) -> Path:
+        if old is not None:
+            old.close()
+        self._parts[kind] += 1
+        return self._folder / name(self._parts[kind] - 1)
+
+
+class Recorder:
+    """Records in a thread of its own: what comes faster than it can be written is left out and counted in `lost`.
+
+    `fault` is what ended the recording too early, "" where nothing did.
+    """
+
+    def __init__(self, writer: RecordingWriter) -> None:
+        self._writer = writer
+        self._queue: queue.Queue[Event | None] = queue.Queue(_WAITING)
+        self.lost = 0
+        self.fault = ""
+        self._missed = {FrameEvent: 0, SoundEvent: 0, DeviceEvent: 0}
+        self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
+        self._thread.start()
+
+    def take(self, event: Event) -> None:
+        """Record an event, without waiting."""
+        missed = self._missed[type(event)]
+        if missed and isinstance(event, FrameEvent):
+            event = replace(event, lost=event.lost + missed)
+        elif missed and isinstance(event, SoundEvent):
+            event = replace(event, after_gap=True)
+        try:
+            self._queue.put_nowait(event)
+            self._missed[type(event)] = 0
+        except queue.Full:
+            self.lost += 1
+            self._missed[type(event)] += 1
+
+    def close(self) -> None:
+        """Write what is left and finish the files."""
+        self._queue.put(None)
+        self._thread.join()
+
+    def _run(self) -> None:
+        while (event := self._queue.get()) is not None:
+            self._try(partial(self._writer.write, event))
+        self._try(self._writer.close)
+
+    def _try(self, act: Callable[[], None]) -> None:
+        """After a fault nothing more is written, but the queue goes on being emptied."""
+        if self.fault:
+            return
+        try:
+            act()
+        except (OSError, ValueError, av.FFmpegError, InputError) as fault:
+            self.fault = f"the recording has ended early: {fault}"

@@ -1,0 +1,145 @@
+"""A recording or a plain file as a source: as fast as it is read, the same every time; or in real time."""
+
+from __future__ import annotations
+
+import heapq
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+from avgn.config import SoundConfig
+from avgn.errors import AvgnError
+from avgn.media import faults_named, read_timeline
+from avgn.picture_track import PictureTrack
+from avgn.pictures import FramePicture
+from avgn.sound_track import SoundTrack
+from runtimes.capture.clock import SimulatedClock, SystemClock
+from runtimes.capture.events import DeviceEvent, Event, FrameEvent, Kind, SoundEvent, Tape
+from runtimes.capture.faults import BLOCKED, Fault, inject
+from runtimes.capture.receiver import Receiver
+from runtimes.capture.source import Clock, Counters, Snippet, State, Status
+
+
+class ReplaySource:
+    """A `Source` that brings what is on a tape, each thing at its time.
+
+    On the simulated clock everything that is due is taken in by `snapshot`; in real time a thread brings it. Raises
+    UsageError for faults that are not known.
+    """
+
+    def __init__(
+        self,
+        tape: Tape,
+        sound: SoundConfig,
+        realtime: bool = False,
+        faults: tuple[Fault, ...] = (),
+    ) -> None:
+        tape = inject(tape, faults)
+        self._clock = SystemClock() if realtime else SimulatedClock()
+        self._receiver = Receiver(sound, tape.picture is not None, tape.sound is not None)
+        streams = [stream for stream in (tape.picture, tape.sound) if stream is not None]
+        self._events: Iterator[Event] = heapq.merge(*streams, key=lambda event: event.time)
+        self._next: Event | None = None
+        self._blocked = [fault for fault in faults if fault.name == BLOCKED]
+        self._fault: AvgnError | None = None
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="replay", daemon=True) if realtime else None
+
+    @property
+    def clock(self) -> Clock:
+        """Simulated, or the system's."""
+        return self._clock
+
+    @property
+    def status(self) -> Status:
+        """How the devices of the tape are."""
+        return self._receiver.status(self._clock.now())
+
+    @property
+    def counters(self) -> Counters:
+        """What came and what was lost."""
+        return self._receiver.counters
+
+    @property
+    def drift_ppm(self) -> float:
+        """How much faster (+) the microphone's clock ran."""
+        return self._receiver.drift_ppm
+
+    def start(self) -> None:
+        """Take the tape's beginning for now."""
+        self._next = next(self._events, None)
+        if isinstance(self._clock, SystemClock):
+            self._clock.restart()
+        if self._thread is not None:
+            self._thread.start()
+
+    def snapshot(self, time: float) -> Snippet:
+        """The snippet at `time`."""
+        if self._fault is not None:
+            raise self._fault
+        for fault in self._blocked:
+            if fault.holds(self._clock.now()):
+                self._clock.wait_until(fault.end)
+        if self._thread is None:
+            self._bring(self._clock.now())
+        return self._receiver.snapshot(time)
+
+    def close(self) -> None:
+        """Stop."""
+        self._stop.set()
+        if self._thread is not None and self._thread.is_alive():
+            self._thread.join()
+        self._receiver.close(self._clock.now())
+
+    def _bring(self, until: float) -> None:
+        while self._next is not None and self._next.time <= until:
+            self._receiver.take(self._next)
+            self._next = next(self._events, None)
+
+    def _run(self) -> None:
+        try:
+            while self._next is not None and not self._stop.wait(max(0.0, self._next.time - self._clock.now())):
+                self._bring(self._clock.now())
+        except AvgnError as fault:  # raised where the reader can see it
+            self._fault = fault
+
+
+def file_tape(path: str | Path, sound: SoundConfig) -> Tape:
+    """A video or sound file, frames at their times and sound as if a microphone had brought it without delay.
+
+    Raises InputError for a file in which there is neither.
+    """
+    with faults_named(path):
+        timeline = read_timeline(path)
+    origin, ends = timeline.origin, {kind: extent.end - timeline.origin for kind, extent in timeline.tracks.items()}
+    return Tape(
+        picture=_frames(path, origin, ends["video"]) if "video" in ends else None,
+        sound=_blocks(path, origin, ends["audio"], sound.rate) if "audio" in ends else None,
+    )
+
+
+def _frames(path: str | Path, origin: float, end: float) -> Iterator[Event]:
+    with faults_named(path), PictureTrack(path, origin) as track:
+        aspect, damaged = track.stream.sample_aspect_ratio, 0
+        for time, frame in track.frames():
+            lost, damaged = track.damaged - damaged, track.damaged
+            end = max(end, time)
+            yield FrameEvent(time, FramePicture(frame, aspect), (frame.width, frame.height), time, lost)
+    yield _ended("picture", end)
+
+
+def _blocks(path: str | Path, origin: float, end: float, rate: int) -> Iterator[Event]:
+    following, last = None, round(end * rate)
+    with faults_named(path), SoundTrack(path, origin, rate) as track:
+        for first, samples in track.blocks():
+            gap = following is not None and first != following
+            if first >= last:
+                break
+            samples = samples[: last - first]  # decoders give more than the file says
+            following = first + len(samples)
+            yield SoundEvent(following / rate, samples, rate, after_gap=gap)
+    yield _ended("sound", end)
+
+
+def _ended(kind: Kind, time: float) -> DeviceEvent:
+    return DeviceEvent(time, kind, State.ENDED)
