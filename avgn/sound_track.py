@@ -83,12 +83,12 @@ class SoundTrack(Track):
 
     def _resampled(self) -> Iterator[tuple[int, NDArray[np.float32]]]:
         """(first sample, samples) of each block. A gap in the timestamps moves the next block on."""
-        run: _Run | None = None
+        run: SoundRun | None = None
         for time, frame in plausible(self._timed()):
             if run is None or not run.continues(frame, time, self.jitter):
                 if run is not None:
                     yield from self._converted(run, None)
-                run = _Run(frame, time, self.rate)
+                run = SoundRun(frame, time, self.rate)
             yield from self._converted(run, frame)
         if run is not None:
             yield from self._converted(run, None)
@@ -101,7 +101,7 @@ class SoundTrack(Track):
             following = time + frame.samples / frame.sample_rate
             yield time, frame
 
-    def _converted(self, run: _Run, frame: av.AudioFrame | None) -> list[tuple[int, NDArray[np.float32]]]:
+    def _converted(self, run: SoundRun, frame: av.AudioFrame | None) -> list[tuple[int, NDArray[np.float32]]]:
         try:
             return run.convert(frame)
         except (av.FFmpegError, ValueError, MemoryError):
@@ -109,7 +109,7 @@ class SoundTrack(Track):
             return []
 
 
-class _Run:
+class SoundRun:
     """Sound without a gap: one resampler, and a count of samples that says where each one lies."""
 
     def __init__(self, frame: av.AudioFrame, time: float, rate: int) -> None:
@@ -121,9 +121,13 @@ class _Run:
         # Packed samples: of planar frames with more than 8 channels PyAV reads planes that are not there, and crashes.
         self._resampler = av.AudioResampler("flt", layout, rate, options={"rematrix_maxval": "1.0"})
 
+    def same_form(self, frame: av.AudioFrame) -> bool:
+        """True where `frame` has the format, layout and rate of the run."""
+        return _form(frame) == self._form
+
     def continues(self, frame: av.AudioFrame, time: float, jitter: float) -> bool:
         """True where `frame` has the form of the run and begins where the run ends, within `jitter` seconds."""
-        return _form(frame) == self._form and abs(time - self.time) <= jitter
+        return self.same_form(frame) and abs(time - self.time) <= jitter
 
     def convert(self, frame: av.AudioFrame | None) -> list[tuple[int, NDArray[np.float32]]]:
         """Take a frame, or None at the end; give the blocks that are ready."""
