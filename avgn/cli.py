@@ -10,12 +10,13 @@ from collections.abc import Callable, Sequence
 
 import typer
 
-from avgn.commands import bench, classify, evaluate, export, info, macs, scenes, train
+from avgn.commands import bench, classify, evaluate, export, info, live, macs, scenes, train
 from avgn.commands.options import print_fault
 from avgn.errors import AvgnError, InputError, MissingError, UsageError
 
 VERBS: tuple[Callable[..., None], ...] = (
     classify.classify,
+    live.live,
     info.info,
     bench.bench,
     macs.macs,

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from avgn.bundle import Bundle, GraphRecord
     from avgn.snippets import Clip, Picture
     from runtimes.backends import Engine
+    from runtimes.live.settings import LiveSettings
+    from runtimes.stream import Stream
 
 Floats = NDArray[np.float32]
 MIDDLE = (0.5, 0.5)
@@ -134,6 +136,22 @@ class Classifier:
             looks = self.look_all(middles)
             logits = self.decide(choice, glances, looks)
         return self._decision(file, clip, choice, exited, looks, logits, decode, began)
+
+    def stream(
+        self,
+        camera: str | None = None,
+        mic: str | None = None,
+        settings: LiveSettings | None = None,
+        record: str | Path | None = None,
+    ) -> Stream:
+        """Decisions on what a camera and a microphone give, as it happens: iterate over it (`runtimes.stream`).
+
+        `camera`, `mic`, `record` (a folder) and what is raised: see `runtimes.capture.open_live`.
+        """
+        from runtimes.capture import open_live
+        from runtimes.stream import Stream
+
+        return Stream(self, open_live(camera, mic, self.config.sound, record), settings)
 
     def prepare(self, slot: int, picture: Picture | None, mel: Floats | None) -> None:
         """Lay out snippet `slot` (0..T-1) for `glance`: its picture, its log-mel [1,M,F]; None for what is missing."""

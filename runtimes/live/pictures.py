@@ -34,9 +34,8 @@ class Remembered:
         return self.picture.scaled(short_side)
 
 
-def jpeg(picture: Picture, short_side: int) -> bytes:
-    """`picture` as a JPEG file of about that size (sides are made even)."""
-    pixels = picture.scaled(short_side)
+def jpeg(pixels: NDArray[np.uint8]) -> bytes:
+    """`pixels` [H, W, 3] RGB as a JPEG file (an odd last row or column is left out)."""
     height, width = (side // 2 * 2 for side in pixels.shape[:2])
     frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels[:height, :width]), "rgb24")
     encoder: Any = av.CodecContext.create("mjpeg", "w")

@@ -124,7 +124,7 @@ def test_each_answer_is_that_of_its_window_from_scratch(bundle, seed, heard, see
 def test_on_openvino_too(bundle):
     snippets, mel = Snippets(3), LogMelWindow(SOUND)
     engine = open_engine(bundle, threads=1)
-    window = Window(Classifier(bundle, engine))
+    window, other = Window(Classifier(bundle, engine)), open_engine(bundle, threads=1)
     for number in range(10):
         push(window, mel, snippets, number)
         answer = window.decide()
@@ -132,7 +132,7 @@ def test_on_openvino_too(bundle):
         scratch = Spy()
         Classifier(bundle, scratch, k=answer.k).classify_clip(snippets.clip(numbers))
         np.testing.assert_allclose(answer.logits, scratch.logits, atol=1e-3)
-        assert_from_scratch(bundle, answer, answer.logits, snippets.clip(numbers), open_engine(bundle, threads=1))
+        assert_from_scratch(bundle, answer, answer.logits, snippets.clip(numbers), other)
 
 
 def test_what_it_costs_is_what_is_new(bundle):
