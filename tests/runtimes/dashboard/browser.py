@@ -100,8 +100,9 @@ class Page:
 
     def wait(self, script, seconds=30):
         """Wait until a piece of JavaScript gives something true, and return that."""
-        self._until(lambda: self.says(script), seconds)
-        return self.says(script)
+        found: list[object] = []
+        self._until(lambda: found.append(self.says(script)) or found[-1], seconds)
+        return found[-1]
 
     def shot(self, path: Path) -> bytes:
         """A picture of the page, whole."""

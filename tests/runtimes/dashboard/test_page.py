@@ -65,7 +65,7 @@ def test_the_page(address, tmp_path_factory):
         assert page.says("document.querySelectorAll('#top li').length") == 3
         assert page.says("document.querySelectorAll('#bars div').length") == 4
         assert page.says("document.querySelectorAll('#bars .chosen').length") == 2
-        assert page.wait("document.querySelectorAll('#chosen .box').length") == 2
+        page.wait("document.querySelectorAll('#chosen .box').length === 2")  # drawn once their pictures are
         assert page.wait("document.querySelector('#picture').naturalWidth") > 0
         box = page.wait(
             "(() => { const at = (id) => document.getElementById(id).getBoundingClientRect();"
