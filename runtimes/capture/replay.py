@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import heapq
+import queue
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from avgn.config import SoundConfig
@@ -19,12 +21,15 @@ from runtimes.capture.faults import BLOCKED, Fault, inject
 from runtimes.capture.receiver import Receiver
 from runtimes.capture.source import Clock, Counters, Snippet, State, Status
 
+# Events: half frames, half blocks of sound, a second of usual ones.
+_AHEAD = 64
+
 
 class ReplaySource:
     """A `Source` that brings what is on a tape, each thing at its time.
 
-    On the simulated clock everything that is due is taken in by `snapshot`; in real time a thread brings it. Raises
-    UsageError for faults that are not known.
+    What is due is taken in by `snapshot`, so that decisions are the same every time; in real time a thread decodes a
+    little ahead, as a camera's own would. Raises UsageError for faults that are not known.
     """
 
     def __init__(
@@ -38,12 +43,11 @@ class ReplaySource:
         self._clock = SystemClock() if realtime else SimulatedClock()
         self._receiver = Receiver(sound, tape.picture is not None, tape.sound is not None)
         streams = [stream for stream in (tape.picture, tape.sound) if stream is not None]
-        self._events: Iterator[Event] = heapq.merge(*streams, key=lambda event: event.time)
+        events: Iterator[Event] = heapq.merge(*streams, key=lambda event: event.time)
+        self._ahead = _Ahead(events) if realtime else None
+        self._events = self._ahead or events
         self._next: Event | None = None
         self._blocked = [fault for fault in faults if fault.name == BLOCKED]
-        self._fault: AvgnError | None = None
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="replay", daemon=True) if realtime else None
 
     @property
     def clock(self) -> Clock:
@@ -67,28 +71,24 @@ class ReplaySource:
 
     def start(self) -> None:
         """Take the tape's beginning for now."""
+        if self._ahead is not None:
+            self._ahead.start()
         self._next = next(self._events, None)
         if isinstance(self._clock, SystemClock):
             self._clock.restart()
-        if self._thread is not None:
-            self._thread.start()
 
     def snapshot(self, time: float) -> Snippet:
         """The snippet at `time`."""
-        if self._fault is not None:
-            raise self._fault
         for fault in self._blocked:
             if fault.holds(self._clock.now()):
                 self._clock.wait_until(fault.end)
-        if self._thread is None:
-            self._bring(self._clock.now())
+        self._bring(self._clock.now() if self._ahead is None else time)
         return self._receiver.snapshot(time)
 
     def close(self) -> None:
         """Stop."""
-        self._stop.set()
-        if self._thread is not None and self._thread.is_alive():
-            self._thread.join()
+        if self._ahead is not None:
+            self._ahead.stop()
         self._receiver.close(self._clock.now())
 
     def _bring(self, until: float) -> None:
@@ -96,12 +96,48 @@ class ReplaySource:
             self._receiver.take(self._next)
             self._next = next(self._events, None)
 
+
+class _Ahead:
+    """Events that a thread has ready before they are asked for: about a second of them."""
+
+    def __init__(self, events: Iterator[Event]) -> None:
+        self._events, self._stopped = events, threading.Event()
+        self._ready: queue.Queue[Event | AvgnError | None] = queue.Queue(_AHEAD)
+        self._thread = threading.Thread(target=self._run, name="replay", daemon=True)
+
+    def start(self) -> None:
+        """Begin to decode."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread."""
+        self._stopped.set()
+        with suppress(queue.Empty):  # room for the thread to get through
+            while True:
+                self._ready.get_nowait()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def __iter__(self) -> Iterator[Event]:
+        return self
+
+    def __next__(self) -> Event:
+        event = self._ready.get()
+        if event is None or isinstance(event, AvgnError):
+            self._ready.put(event)
+            raise event or StopIteration
+        return event
+
     def _run(self) -> None:
+        last: AvgnError | None = None
         try:
-            while self._next is not None and not self._stop.wait(max(0.0, self._next.time - self._clock.now())):
-                self._bring(self._clock.now())
+            for event in self._events:
+                self._ready.put(event)
+                if self._stopped.is_set():
+                    break
         except AvgnError as fault:  # raised where the reader can see it
-            self._fault = fault
+            last = fault
+        self._ready.put(last)
 
 
 def file_tape(path: str | Path, sound: SoundConfig) -> Tape:

@@ -162,3 +162,17 @@ def test_the_hottest_zone_that_makes_sense(tmp_path):
         zone.mkdir()
         (zone / "temp").write_text(content)
     assert hottest(tmp_path) == 63.0
+
+
+def test_real_time_gives_the_very_same(bundle, tmp_path, capsys):
+    clip = tmp_path / "short.mp4"
+    clips.write_clip(clip, 1.6)
+    words = ["live", "--replay", str(clip), "--bundle", bundle, "--threads", "1", "--json"]
+    assert run(words) == run([*words, "--fast"]) == 0
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert len(lines) == 8
+    for real, fast in zip(lines[:4], lines[4:], strict=True):
+        if not real["skipped"]["snippets"]:  # a busy machine may be late
+            assert {name: real[name] for name in ("time", "score", "saliency", "selected")} == {
+                name: fast[name] for name in ("time", "score", "saliency", "selected")
+            }
