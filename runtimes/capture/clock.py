@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -140,6 +141,12 @@ class DeviceClock:
 
 def _middle_slope(points: NDArray[np.float64]) -> float:
     """The median of the slopes between all pairs of `points` [n, 2] (Theil and Sen): a third may be wrong."""
-    first, second = np.triu_indices(len(points), 1)
+    first, second = _pairs(len(points))
     run, rise = (points[second] - points[first]).T
     return float(np.median(rise[run > 0] / run[run > 0])) if (run > 0).any() else 0.0
+
+
+@lru_cache(maxsize=_MEMORY)
+def _pairs(count: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    first, second = np.triu_indices(count, 1)
+    return first, second

@@ -77,9 +77,7 @@ class PictureLine:
         if abs(event.date - self._dated) > 10.0:  # the device's clock was set
             self._clock = DeviceClock()
         self._dated = event.date
-        late = self._clock.observe(event.date, event.time)
-        self._clock.found_gap()  # later for good is not late
-        return late > LATE
+        return self._clock.observe(event.date, event.time) > LATE
 
     def _is_black(self, event: FrameEvent) -> bool:
         if event.time - self._looked >= _LOOK_EVERY:

@@ -27,6 +27,7 @@ FORMAT = 1
 CLOCK = "clock.jsonl"
 # Events that wait for the encoder: two seconds of a usual camera and microphone.
 _WAITING = 160
+_LARGEST = 1 << 15
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,17 @@ class Line:
     device: Literal["", "picture", "sound"] = ""
     state: str = ""
     fault: str = ""
+
+    def __post_init__(self) -> None:
+        checks = (
+            (0 <= self.part <= 1_000_000, "part must lie in 0..1000000"),
+            (all(0 <= side <= _LARGEST for side in self.size), f"size must lie in 0..{_LARGEST}"),
+            (self.kind != "sound" or 1000 <= self.rate <= 1_000_000, "rate must lie in 1000..1000000"),
+            (0 <= self.samples <= 60 * self.rate, "samples must be at most a minute of sound"),
+        )
+        for holds, sentence in checks:
+            if not holds:
+                raise ValueError(sentence)
 
     def text(self) -> str:
         """The line, without what is left at its default."""

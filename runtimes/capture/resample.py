@@ -9,13 +9,13 @@ from __future__ import annotations
 from functools import lru_cache
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
+from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
 
 _CROSSINGS, _BETA, _CUTOFF = 32, 9.0, 0.97
-_PHASES = 256
+_PHASES = 2048  # between samples, the nearest is taken (FFmpeg: of 1024)
 _BLOCK = 4096  # outputs at a time, so that the gathered windows stay small
 
 
@@ -26,7 +26,7 @@ class StreamResampler:
     """
 
     def __init__(self, step: float) -> None:
-        self._table, self._rise = _kernel(round(step, 3))
+        self._table = _kernel(round(step, 3))
         self._half = self._table.shape[1] // 2
         self._held = np.zeros(self._half, np.float32)
         self._first = -self._half  # index of the first input held; what lies before the start is silence
@@ -56,22 +56,21 @@ class StreamResampler:
     def _made(self, first: int, count: int, step: float) -> Floats:
         at = self.position + step * np.arange(first, first + count)
         whole = np.floor(at)
-        phase = (at - whole) * _PHASES
-        row = np.minimum(phase.astype(np.intp), _PHASES - 1)
-        kernel = self._table[row] + (phase - row).astype(np.float32)[:, np.newaxis] * self._rise[row]
-        windows = sliding_window_view(self._held, 2 * self._half)
+        kernel = self._table[np.rint((at - whole) * _PHASES).astype(np.intp)]
+        size, pace = self._held.size, self._held.itemsize
+        windows = as_strided(self._held, (size - 2 * self._half + 1, 2 * self._half), (pace, pace), writeable=False)
         taken = windows[whole.astype(np.intp) - self._half + 1 - self._first]
         made: Floats = np.einsum("nt,nt->n", taken, kernel)
         return made
 
 
 @lru_cache(maxsize=8)
-def _kernel(step: float) -> tuple[Floats, Floats]:
-    """Rows [phases, taps] for each fraction of a sample, and the rise to the next row."""
+def _kernel(step: float) -> Floats:
+    """A row of taps for each fraction of a sample: [phases + 1, taps]."""
     cutoff = 1.0 if step <= 1.0 else _CUTOFF / step  # at the same rate, whole positions give the very same samples
     half = int(np.ceil(_CROSSINGS / 2 / cutoff))
     away = np.arange(_PHASES + 1)[:, np.newaxis] / _PHASES - np.arange(1 - half, half + 1)
     shape = np.i0(_BETA * np.sqrt(np.maximum(0.0, 1 - (away / half) ** 2)))
     rows = np.sinc(away * cutoff) * shape
-    rows = (rows / rows.sum(axis=1, keepdims=True)).astype(np.float32)
-    return rows[:-1], np.diff(rows, axis=0)
+    table: Floats = (rows / rows.sum(axis=1, keepdims=True)).astype(np.float32)
+    return table

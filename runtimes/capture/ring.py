@@ -44,12 +44,14 @@ class SoundRing:
         self._samples, self._there = np.zeros(size, np.float32), np.zeros(size, np.bool_)
         self.first = self.end = 0
         """What is held: samples [first, end)."""
-        self._passed: int | None = None
+        self._passed: int | None = None  # nobody reads before the first read
         self.dropped = 0
 
     def write(self, start: int, samples: NDArray[np.float32]) -> None:
         """Put samples at [start, start + n). What lies before the end is not written again; a hole is left free."""
         size = len(self._samples)
+        if not len(samples):
+            return
         if self.first == self.end:
             self.first = self.end = start
         samples = samples[max(0, self.end - start) :]
@@ -72,12 +74,13 @@ class SoundRing:
         self.first = max(self.first, overwritten)
 
     def read(self, start: int, count: int) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-        """Samples [start, start + count), and where there are any; the reader has now come to their end."""
+        """Samples [start, start + count), and where there are any; the reader has now come to the end of these."""
         samples, there = np.zeros(count, np.float32), np.zeros(count, np.bool_)
         low, high = max(start, self.first), min(start + count, self.end)
         if low < high:
             places = np.arange(low, high) % len(self._samples)
             samples[low - start : high - start] = self._samples[places]
             there[low - start : high - start] = self._there[places]
-        self._passed = max(self._passed or 0, start + count)
+        passed = min(start + count, self.end)
+        self._passed = passed if self._passed is None else max(self._passed, passed)
         return samples, there

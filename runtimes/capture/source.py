@@ -97,7 +97,7 @@ class Counters:
     frames: int = 0
     dropped_frames: int = 0
     late_frames: int = 0
-    """Arrived more than a tenth of a second after they were due by the device's own timestamps."""
+    """Arrived a tenth of a second after they were due, by the device's timestamps and those of the last two seconds."""
     black_frames: int = 0
     sound_ms: float = 0.0
     dropped_sound_ms: float = 0.0
