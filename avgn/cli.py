@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 import typer
 
-from avgn.commands import bench, classify, evaluate, export, info, live, macs, scenes, train
+from avgn.commands import bench, classify, evaluate, export, info, live, macs, profile, scenes, train
 from avgn.commands.options import print_fault
 from avgn.errors import AvgnError, InputError, MissingError, UsageError
 
@@ -19,6 +19,7 @@ VERBS: tuple[Callable[..., None], ...] = (
     live.live,
     info.info,
     bench.bench,
+    profile.profile,
     macs.macs,
     scenes.scenes,
     train.train,

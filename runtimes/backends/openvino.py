@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from avgn.contract import STAGES
 from avgn.errors import InputError, MissingError, ProofError
 from runtimes.backends import Arrays, check_inputs
+from runtimes.backends.operators import Operator
 
 if TYPE_CHECKING:
     from avgn.bundle import Bundle, GraphRecord, TensorSpec
@@ -30,9 +31,9 @@ class OpenVinoEngine:
 
     backend = NAME
 
-    def __init__(self, precision: str, load: Callable[[str], _Graph]) -> None:
+    def __init__(self, precision: str, load: Callable[[str], _Graph], count: Callable[[str], _Graph]) -> None:
         self.precision = precision
-        self._load = load
+        self._load, self._count = load, count
         self._graphs = {graph: load(graph) for graph in STAGES}
         self.threads = max(graph.threads for graph in self._graphs.values())
 
@@ -51,6 +52,10 @@ class OpenVinoEngine:
     def bare(self, graph: str) -> Callable[[], object]:
         """The infer requests' own `infer`: of each set of buffers in turn, or of the last inputs."""
         return self._graph(graph).bare()
+
+    def operators(self, graph: str, calls: int) -> tuple[Operator, ...]:
+        """Mean time of each operator over `calls` runs of a copy of `graph` that counts (see `backends.operators`)."""
+        return self._count(graph).operators(self._graph(graph).inputs(), calls)
 
     def _graph(self, name: str) -> _Graph:
         if name not in self._graphs:
@@ -84,6 +89,22 @@ class _Graph:
     def bare(self) -> Callable[[], object]:
         turns = cycle([request.request.infer for request in self._own.values()] or [self._main.request.infer])
         return lambda: next(turns)()
+
+    def inputs(self) -> dict[str, NDArray[Any]]:
+        """Copies of some inputs that were run: of a buffer, or the last others."""
+        return next(iter(self._own.values()), self._main).inputs()
+
+    def operators(self, inputs: Arrays, calls: int) -> tuple[Operator, ...]:
+        """Of a graph that was compiled to count."""
+        spent: dict[str, Operator] = {}
+        for number in range(calls + 1):
+            self._main.run(inputs)
+            for node in self._main.request.profiling_info if number else ():  # the first run prepares
+                if node.status == node.Status.EXECUTED:
+                    ms = node.real_time.total_seconds() * 1e3 / calls
+                    ms += spent[node.node_name].ms if node.node_name in spent else 0.0
+                    spent[node.node_name] = Operator(node.node_name, node.node_type, node.exec_type, ms)
+        return tuple(spent.values())
 
     def buffers(self, count: int) -> list[dict[str, NDArray[Any]]]:
         made = []
@@ -138,6 +159,13 @@ class _Request:
         """Copies, so that the next call changes nothing that was given away."""
         return {name: array.copy() for name, array in self._outputs.items()}
 
+    def inputs(self) -> dict[str, NDArray[Any]]:
+        """Copies of what is bound; zeros where nothing is yet."""
+        return {
+            slot.name: np.zeros(slot.shape, slot.dtype) if slot.memory is None else slot.memory.copy()
+            for slot in self._slots
+        }
+
     def own_inputs(self) -> dict[str, NDArray[Any]]:
         """Zeroed arrays, bound for good unless others are given to `run`."""
         arrays = {slot.name: np.zeros(slot.shape, slot.dtype) for slot in self._slots}
@@ -177,11 +205,11 @@ def open_engine(bundle: Bundle, precision: str, threads: int | None, cache: Path
     if threads is not None:
         options["INFERENCE_NUM_THREADS"] = threads
 
-    def load(graph: str) -> _Graph:
+    def load(graph: str, more: dict[str, Any] | None = None) -> _Graph:
         record = bundle.record(graph, NAME, precision)
-        return _Graph(record, _compile(core, bundle, record, options))
+        return _Graph(record, _compile(core, bundle, record, options | (more or {})))
 
-    return OpenVinoEngine(precision, load)
+    return OpenVinoEngine(precision, load, lambda graph: load(graph, {"PERF_COUNT": True}))
 
 
 def _compile(
