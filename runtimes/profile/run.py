@@ -104,7 +104,7 @@ class Runner:
 
     def run(self) -> Course:
         """All phases, one after the other."""
-        self.course.cold = self._workload.decide()
+        self.course.cold = self._workload.cold()
         self._warm_up()
         self._phase(IDLE, self._idle)
         self._phase(GRAPHS, self._graphs)

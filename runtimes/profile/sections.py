@@ -110,9 +110,10 @@ def _graphs(report: Report) -> Iterator[Section]:
 
 def _cold(report: Report) -> Iterator[Section]:
     cold = report.cold
-    rows = [("load the bundle and compile", number(cold.load_ms)), ("first decision", number(cold.first_ms))]
+    rows = [("load: open the engine, compile", number(cold.load_ms)), ("first decision", number(cold.first_ms))]
     rows += [(f"first decision, {name}", number(ms)) for name, ms in cold.first_steps_ms.items()]
-    text = f"Warm-up, not counted anywhere: {cold.warm_up} decisions in {cold.warm_up_s:.1f} s."
+    text = "The first decision calls each graph once, each for the first time. "
+    text += f"Warm-up, not counted anywhere: {cold.warm_up} decisions in {cold.warm_up_s:.1f} s."
     yield Section("Load and first call", text, ("", "ms"), tuple(rows))
 
 

@@ -9,6 +9,7 @@ from html import escape
 
 WIDTH, LEFT, RIGHT, TOP, FOOT = 860, 64, 18, 14, 40
 Scale = Callable[[float], float]
+_LOWEST, _HIGHEST = 1e-9, 1e12  # beyond is no measurement, and neither is NaN
 COLOURS = 8  # --c0 to --c7 of the page
 
 
@@ -43,7 +44,7 @@ class Span:
 
 def lines(series: Sequence[Line], x_label: str, y_label: str, height: int = 260, zero: bool = True) -> str:
     """Lines over a common x axis; the y axis begins at 0 if `zero`."""
-    points = [(x, y) for line in series for x, y in line.points if y is not None and math.isfinite(y)]
+    points = [point for line in series for piece in _pieces(line) for point in piece]
     if not points:
         return ""
     xs = ticks(min(x for x, _ in points), max(x for x, _ in points))
@@ -67,7 +68,7 @@ def lines(series: Sequence[Line], x_label: str, y_label: str, height: int = 260,
 def stacked(bars: Sequence[Bar], unit: str) -> str:
     """Horizontal bars whose parts add up."""
     longest = max((sum(value for _, value in bar.parts) for bar in bars), default=0.0)
-    if longest <= 0:
+    if longest < _LOWEST:
         return ""
     marks = ticks(0.0, longest)
     left, row = 130, 40
@@ -90,7 +91,7 @@ def stacked(bars: Sequence[Bar], unit: str) -> str:
 
 def spans(found: Sequence[Span], unit: str) -> str:
     """Ranges on a logarithmic axis, a row for each name, a colour for each series."""
-    found = [span for span in found if span.low > 0]
+    found = [span for span in found if span.low >= _LOWEST]
     if not found:
         return ""
     least = math.floor(math.log10(min(one.low for one in found)))
@@ -125,7 +126,7 @@ def legend(names: Sequence[tuple[str, int]]) -> str:
 
 def ticks(low: float, high: float, count: int = 6) -> list[float]:
     """Round numbers that cover low..high."""
-    span = high - low if high > low else max(abs(high), 1.0) * 0.1
+    span = max(high - low, abs(high) * 1e-6, _LOWEST)
     power = 10.0 ** math.floor(math.log10(span / count))
     step = next(factor * power for factor in (1, 2, 2.5, 5, 10) if span / (factor * power) <= count)
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
@@ -140,7 +141,7 @@ def plain(value: float) -> str:
 def _pieces(line: Line) -> list[list[tuple[float, float]]]:
     pieces: list[list[tuple[float, float]]] = [[]]
     for x, y in line.points:
-        if y is None or not math.isfinite(y):
+        if y is None or not abs(y) < _HIGHEST:
             pieces.append([])
         else:
             pieces[-1].append((x, y))

@@ -38,6 +38,10 @@ class Decided:
 class Workload(Protocol):
     """What the profiler drives."""
 
+    def cold(self) -> Decided:
+        """The very first decision, with one call of each graph."""
+        ...
+
     def decide(self) -> Decided:
         """Take in what is new and decide."""
         ...
@@ -68,19 +72,24 @@ class SlidingWindow:
         self._next = 0  # the number of the next snippet since the start
         self._spare: dict[str, NDArray[Any]] | None = None
 
+    def cold(self) -> Decided:
+        """Each graph once: the first snippet alone, and a look at it whether it is chosen or not."""
+        return self._decide(1, always=(len(self._glances) - 1,))
+
     def decide(self) -> Decided:
         """See the class."""
+        return self._decide(self._new)
+
+    def _decide(self, new: int, always: tuple[int, ...] = ()) -> Decided:
+        """Decide after `new` snippets; `always` are places of the window to focus on in any case."""
         classifier, began = self._classifier, perf_counter()
         classifier.meter.reset()
-        prepare = 0.0
-        for _ in range(self._new):
-            prepare += self._take_in()
+        prepare = sum(self._take_in() for _ in range(new))
         choice = classifier.choose(self._glances)
         first = self._next - len(self._glances)  # the number of the window's oldest snippet
         crop = 0.0
-        exited = classifier.exits(choice)
-        if not exited:
-            crop = self._look(first, choice.selected)
+        if always or not classifier.exits(choice):
+            crop = self._look(first, always or choice.selected)
             seen = {index: self._looks[first + index] for index in choice.selected if first + index in self._looks}
             classifier.decide(choice, self._glances, seen)
         total = (perf_counter() - began) * 1e3

@@ -16,7 +16,7 @@ from runtimes.profile.sensors.rapl import RaplSensor, find_rapl
 from runtimes.profile.sensors.raspberry import read_pmic
 from runtimes.profile.sensors.thermal import Temperature, hottest, read_temperatures
 from runtimes.profile.sensors.throttle import ThrottleState, read_throttle
-from runtimes.profile.sensors.tree import Tree
+from runtimes.profile.sensors.tree import Remembered, Tree
 
 PACKAGE = "processor package"
 _NO_SENSOR = "no power sensor was found"
@@ -66,7 +66,7 @@ class Sensors:
     """The sensors that `tree` has; reading what was found once costs little enough to go on beside a measurement."""
 
     def __init__(self, tree: Tree) -> None:
-        self.tree = tree
+        self.tree = Remembered(tree.root)
         self.device = read_device(tree)
         self._rails: tuple[RailSensor | RaplSensor, ...] = (*find_rails(tree), *find_rapl(tree))
         self._feed = Feed(tree) if self.device.jetson and not self._rails else None

@@ -10,7 +10,7 @@ import os
 import re
 import shutil
 import subprocess
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 LIMIT = 1 << 16  # no file that is read here is longer
@@ -93,6 +93,19 @@ class Tree:
         except (OSError, subprocess.SubprocessError):
             return None
         return (done.stdout + done.stderr)[:LIMIT].decode("utf-8", "replace").strip() or None
+
+
+@dataclass(frozen=True)
+class Remembered(Tree):
+    """A tree that looks for paths once, so that reading it again and again costs little; files are read anew."""
+
+    places: dict[tuple[str, ...], list[str]] = field(default_factory=dict, repr=False)
+
+    def find(self, *patterns: str) -> list[str]:
+        """See `Tree.find`; what appears later is not found."""
+        if patterns not in self.places:
+            self.places[patterns] = super().find(*patterns)
+        return self.places[patterns]
 
 
 def whole(text: str | None) -> int | None:

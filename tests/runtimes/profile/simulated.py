@@ -22,6 +22,7 @@ class Simulation:
     watch: Watch | None = None
     decisions: int = 0
     warm_calls: int = 0
+    polled: float = 0.0
 
     def clock(self):
         return Clock(now=lambda: self.now, sleep=self.pass_time, cpu=lambda: self.decisions * 0.02)
@@ -30,11 +31,15 @@ class Simulation:
         """Time goes by, and with it the watch's polls and the events."""
         end = self.now + seconds
         while self.now < end:
-            self.now = min(end, self.now + 0.25)
+            self.now = min(end, self.now + 0.5)
             while self.events and self.events[0][0] <= self.now:
                 self.events.pop(0)[1]()
-            if self.watch:
+            if self.watch and self.now - self.polled >= 0.5:
+                self.polled = self.now
                 self.watch.poll()
+
+    def cold(self):
+        return self.decide()
 
     def decide(self):
         took = self.ms(self.now, self.now - self.last)
@@ -52,7 +57,7 @@ class Simulation:
         self.spend(2.0)
 
     def spend(self, ms):
-        self.now += ms / 1e3
+        self.pass_time(ms / 1e3)
         self.last = self.now
 
 

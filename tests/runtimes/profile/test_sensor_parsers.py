@@ -25,7 +25,7 @@ from runtimes.profile.sensors.tree import Tree, natural, whole
         ("# R32 (release), REVISION: 7.1, GCID: 30718123, BOARD: t210ref, EABI: aarch64, DATE: Sat", "32.7.1", "4.6.1"),
         ("# R36 (release), REVISION: 4.7, GCID: 1\n# KERNEL_VARIANT: oot", "36.4.7", "6.2.1"),
         ("# R38 (release), REVISION: 2.0, GCID: 41844464", "38.2.0", "7.0"),
-        ("# R39 (release), REVISION: 2.0, GCID: 45755727, BOARD: generic, DATE: Mon Jun  1 09:28:48 PM", "39.2.0", "7.2"),
+        ("# R39 (release), REVISION: 2.0, GCID: 45755727, DATE: Mon Jun  1 09:28:48 PM", "39.2.0", "7.2"),
         ("# R35 (release), REVISION: 9.9, GCID: 1", "35.9.9", None),
         ("R36 REVISION 4.3", None, None),
         ("", None, None),
@@ -40,7 +40,10 @@ def test_releases(text, release, jetpack):
     ("text", "wanted"),
     [
         ("NVPM WARN: fan mode is not set!\nNV Power Mode: MAXN\n0\n", ("MAXN", 0)),
-        ("NVPM VERB: Current mode: NV Power Mode: 25W\n1\nNVPM VERB: PARAM CPU_ONLINE: ARG CORE_0: PATH /x", ("25W", 1)),
+        (
+            "NVPM VERB: Current mode: NV Power Mode: 25W\n1\nNVPM VERB: PARAM CPU_ONLINE: ARG CORE_0: PATH /x",
+            ("25W", 1),
+        ),
         ("NV Power Mode: MAXP_CORE_ARM\n3", ("MAXP_CORE_ARM", 3)),
         ("NV Power Mode: 15W", ("15W", None)),
         ("NV Power Mode: 15W\nfifteen", ("15W", None)),
@@ -103,7 +106,9 @@ def test_parsers_survive_any_text(text):
 
 TEXTS = st.one_of(
     st.text(max_size=20),
-    st.sampled_from(["", "\n", "-1\n", "9" * 30, "1e9", "nan", "0x10", "12 ma", "١٢", "ina3221\n", "ina238", "NC", "\0"]),
+    st.sampled_from(
+        ["", "\n", "-1\n", "9" * 30, "1e9", "nan", "0x10", "12 ma", "١٢", "ina3221\n", "ina238", "NC", "\0"]
+    ),
     st.integers(-(10**12), 10**12).map(str),
 )
 

@@ -70,7 +70,9 @@ def test_throttling_now_and_what_is_no_throttling(read, device):
     if "throttled" in wanted:
         assert found.throttled is wanted["throttled"]
     if device == "orin_nano_super_throttled_jp6":
-        assert {"cpu-throttle-alert", "gpu-throttle-alert", "cpufreq-cpu0", "devfreq-17000000.gpu"} <= set(found.reasons)
+        assert {"cpu-throttle-alert", "gpu-throttle-alert", "cpufreq-cpu0", "devfreq-17000000.gpu"} <= set(
+            found.reasons
+        )
         assert found.limits == ("curr1_max_alarm (VDD_IN)",) and found.warnings == ("hot-surface-alert",)
         assert found.counters == {"oc1_event_cnt": 0, "oc2_event_cnt": 2, "oc3_event_cnt": 417}
     assert not any("fan" in reason for reason in found.reasons)

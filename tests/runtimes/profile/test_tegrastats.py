@@ -28,7 +28,9 @@ def test_every_line_is_read_whole(line):
 
 
 def line_of(model, word):
-    return parse_line(next(row["line"] for row in device_trees.lines() if row["model"] == model and word in row["line"]))
+    return parse_line(
+        next(row["line"] for row in device_trees.lines() if row["model"] == model and word in row["line"])
+    )
 
 
 def test_the_oldest_grammar():
