@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import threading
 from dataclasses import replace
+from typing import Any
 
 from avgn.config import SoundConfig
 from avgn.snippets import centred_start, patience, sound_start
@@ -20,7 +21,7 @@ class Receiver:
 
     def __init__(self, sound: SoundConfig, seen: bool, heard: bool) -> None:
         self._sound = sound
-        self._counters = Counters()
+        self._tally: dict[str, Any] = vars(Counters()).copy()
         self._pictures, self._sounds = PictureLine(self._count), SoundLine(sound, self._count)
         self._health: dict[Kind, Health] = {"picture": Health("picture", seen), "sound": Health("sound", heard)}
         self._lock = threading.Lock()
@@ -53,7 +54,7 @@ class Receiver:
     def counters(self) -> Counters:
         """What came and what was lost."""
         dropped = self._sounds.ring.dropped / self._sound.rate * 1e3
-        counters = self._counters
+        counters = Counters(**self._tally)
         return replace(counters, dropped_sound_ms=counters.dropped_sound_ms + dropped)
 
     @property
@@ -97,6 +98,5 @@ class Receiver:
             (self._pictures if event.kind == "picture" else self._sounds).break_off()
 
     def _count(self, **more: float) -> None:
-        """Add to the counters; they are replaced as a whole, so that a reader needs no lock."""
-        counters = self._counters
-        self._counters = replace(counters, **{name: getattr(counters, name) + by for name, by in more.items() if by})
+        for name, by in more.items():
+            self._tally[name] += by

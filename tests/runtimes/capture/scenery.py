@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 
 from avgn.config import SoundConfig
@@ -49,8 +51,11 @@ def camera(seconds, fps=10.0, begin=0.0, delay=lambda index: 0.0, shot=Shot(), d
 
 def misplaced(samples, start, rate=SOUND.rate):
     """Seconds by which the tone in `samples` comes too late for a grid on which they begin at `start`."""
-    times = (start + np.arange(len(samples))) / rate
-    periods = int(len(samples) * TONE / rate)
-    times, samples = times[: int(periods * rate / TONE)], samples[: int(periods * rate / TONE)]
-    phasor = np.mean(samples * np.exp(-2j * np.pi * TONE * times))
+    whole = samples[: int(int(len(samples) * TONE / rate) * rate / TONE)]
+    phasor = np.mean(whole * _carrier(len(whole), rate)) * np.exp(-2j * np.pi * TONE * start / rate)
     return float(-np.angle(phasor * 1j) / (2 * np.pi * TONE))
+
+
+@cache
+def _carrier(count, rate):
+    return np.exp(-2j * np.pi * TONE * np.arange(count) / rate)
