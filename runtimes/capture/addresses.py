@@ -6,6 +6,7 @@ import re
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import parse_qsl
 
 from avgn.errors import UsageError
 
@@ -24,6 +25,8 @@ URLS: dict[str, dict[str, str]] = {
 _PROTOCOLS = "tcp,udp,rtp,srtp,rtsp,rtsps,http,https,httpproxy,tls,crypto"
 # FFmpeg's device formats, and how they name the first camera.
 _DEVICES = {"linux": ("v4l2", "/dev/video{}"), "darwin": ("avfoundation", "{}:none"), "win32": ("dshow", "video={}")}
+# What may be wished of a device, as in "0?video_size=1280x720&framerate=30".
+_WISHES = ("video_size", "framerate", "input_format", "pixel_format")
 _CSI = (
     "nvarguscamerasrc sensor-id={} ! video/x-raw(memory:NVMM),width=1280,height=720,framerate=30/1 ! nvvidconv ! "
     "video/x-raw,format=BGRx"
@@ -54,7 +57,7 @@ def parse(camera: str) -> Address:
         return Address(camera, pipeline=_CSI.format(csi[1]) + _SINK)
     if scheme := re.match(r"([a-zA-Z0-9+.-]+)://", camera):
         return _url(camera, scheme[1].lower())
-    if re.fullmatch(r"\d+", camera) or camera.startswith("/dev/"):
+    if re.match(r"\d+(\?|$)|/dev/", camera):
         return _device(camera)
     if Path(camera).is_file():
         return Address(camera, camera, file=True)
@@ -72,8 +75,12 @@ def _url(camera: str, scheme: str) -> Address:
 
 def _device(camera: str) -> Address:
     """A device by number, path or name; which path a name has now is looked up when it is opened."""
+    name, _, wishes = camera.partition("?")
+    options = dict(parse_qsl(wishes, keep_blank_values=True))
+    if unknown := options.keys() - _WISHES:
+        raise UsageError(f"camera {camera!r}: {min(unknown)!r} is unknown; use one of {', '.join(_WISHES)}.")
     form, pattern = _DEVICES.get(sys.platform, _DEVICES["linux"])
-    return Address(camera, pattern.format(camera) if camera.isdigit() else camera, form)
+    return Address(name, pattern.format(name) if name.isdigit() else name, form, options)
 
 
 def cameras() -> dict[str, str]:

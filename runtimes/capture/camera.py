@@ -21,6 +21,7 @@ from avgn.pictures import FramePicture
 from avgn.sound_track import SoundRun
 from avgn.tracks import best_stream, open_container
 from runtimes.capture.addresses import Address, cameras, device_path
+from runtimes.capture.clock import DeviceClock
 from runtimes.capture.devices import Device, DeviceError
 from runtimes.capture.events import FrameEvent, Kind, Sink, SoundEvent
 from runtimes.capture.source import Clock, State
@@ -30,6 +31,8 @@ _OPEN, _READ = 5.0, 2.0
 # Seconds behind from which only frames that others need, and only key frames are decoded; and where all are again.
 _BEHIND = ((1.5, "NONKEY"), (0.5, "NONREF"))
 _CAUGHT_UP = 0.2
+# More seconds between a stream's sound and picture are an error in its timestamps.
+_MOST_SKEW = 5.0
 # Our clock may be this much slower than the stream's.
 _DRIFT = 0.001
 
@@ -55,8 +58,9 @@ class StreamCamera:
                     raise DeviceError(State.MISSING, f"camera {self._address.shown}: has no {kind}.")
             for stream in container.streams:
                 stream.discard = Discard.default if stream in streams.values() else Discard.all
-            pictures = _Pictures(streams["picture"], sink)
-            sounds = _Sounds(streams["sound"], sink) if "sound" in streams else None
+            skew = _Skew()
+            pictures = _Pictures(streams["picture"], sink, skew, hurries=not self._address.file)
+            sounds = _Sounds(streams["sound"], sink, skew) if "sound" in streams else None
             pace = _Pace(self._clock, stop) if self._address.file else None
             for packet in container.demux(*streams.values()):
                 if pace is not None and packet.pts is not None:
@@ -103,14 +107,15 @@ class StreamCamera:
 class _Pictures:
     """Packets of the picture track become frames."""
 
-    def __init__(self, stream: Any, sink: Sink) -> None:
-        self._stream, self._context, self._sink = stream, stream.codec_context, sink
+    def __init__(self, stream: Any, sink: Sink, skew: _Skew, hurries: bool) -> None:
+        self._stream, self._context, self._sink, self._skew = stream, stream.codec_context, sink, skew
         self._context.thread_type = "SLICE"  # frame threads would hold frames back
-        self._tick, self._lost, self._backlog = float(stream.time_base), 0, _Backlog()
+        self._tick, self._lost = float(stream.time_base), 0
+        self._backlog = _Backlog() if hurries else None
 
     def take(self, packet: Any, now: float) -> None:
-        if packet.pts is not None:
-            self._hurry(self._backlog.seconds(packet.pts * self._tick, now))
+        if self._backlog is not None and packet.dts is not None:
+            self._hurry(self._backlog.seconds(packet.dts * self._tick, now))
         try:
             frames = self._stream.decode(packet)
         except av.FFmpegError:
@@ -119,6 +124,8 @@ class _Pictures:
             self._lost += 1
         for frame in frames:
             date = frame.pts * self._tick if frame.pts is not None else None
+            if date is not None:
+                self._skew.observe("picture", date, now)
             picture = FramePicture(frame, self._stream.sample_aspect_ratio)
             self._sink(FrameEvent(now, picture, (frame.width, frame.height), date, self._lost))
             self._lost = 0
@@ -136,8 +143,8 @@ class _Pictures:
 class _Sounds:
     """Packets of a sound track become blocks of mono sound."""
 
-    def __init__(self, stream: Any, sink: Sink) -> None:
-        self._stream, self._sink = stream, sink
+    def __init__(self, stream: Any, sink: Sink, skew: _Skew) -> None:
+        self._stream, self._sink, self._skew = stream, sink, skew
         self._run: SoundRun | None = None
 
     def take(self, packet: Any, now: float) -> None:
@@ -148,8 +155,28 @@ class _Sounds:
         for frame in frames:
             if self._run is None or not self._run.same_form(frame):
                 self._run = SoundRun(frame, 0.0, frame.sample_rate)
+            if frame.pts is not None:
+                end = float(frame.pts * frame.time_base) + frame.samples / frame.sample_rate
+                self._skew.observe("sound", end, now)
             for _, samples in self._run.convert(frame):
-                self._sink(SoundEvent(now, samples, frame.sample_rate))
+                self._sink(SoundEvent(now - self._skew.seconds, samples, frame.sample_rate))
+
+
+class _Skew:
+    """How much later a stream brings its sound than the pictures of the same moment: they share one clock."""
+
+    def __init__(self) -> None:
+        self._clocks: dict[Kind, DeviceClock] = {}
+        self.seconds = 0.0
+
+    def observe(self, kind: Kind, date: float, now: float) -> None:
+        """Learn that what was at `date` by the stream's clock has come."""
+        if self._clocks.setdefault(kind, DeviceClock()).observe(date, now) > _MOST_SKEW:  # its clock was set
+            self._clocks[kind] = DeviceClock()
+            self._clocks[kind].observe(date, now)
+        if len(self._clocks) == 2:
+            skew = self._clocks["sound"].time(date) - self._clocks["picture"].time(date)
+            self.seconds = skew if abs(skew) <= _MOST_SKEW else 0.0
 
 
 class _Backlog:

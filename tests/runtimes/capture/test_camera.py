@@ -40,6 +40,16 @@ def test_what_a_camera_may_be_called(camera, url, form):
     assert (address.url, address.format, address.pipeline, address.file) == (url, form, "", False)
 
 
+@LINUX
+@pytest.mark.parametrize("name", ["0", "/dev/video0", "C920"])
+def test_a_device_may_be_asked_for_a_size_and_a_rate(name):
+    address = parse(f"{name}?video_size=1280x720&framerate=30")
+    assert address.options == {"video_size": "1280x720", "framerate": "30"} and address.shown == name
+    assert address.url in ("/dev/video0", "C920")
+    with pytest.raises(UsageError, match="'colour' is unknown"):
+        parse(f"{name}?colour=red")
+
+
 def test_streams_may_open_no_file_of_this_machine():
     for scheme in addresses.URLS:
         allowed = parse(f"{scheme}://host/x").options["protocol_whitelist"].split(",")
@@ -132,12 +142,28 @@ def test_who_is_behind_leaves_out_frames_until_it_has_caught_up():
     assert backlog.seconds(9000.0, 13.0) == 0.0  # its clock was set
     context = types.SimpleNamespace(skip_frame="DEFAULT", thread_type="")
     stream = types.SimpleNamespace(codec_context=context, time_base=1)
-    pictures = camera_module._Pictures(stream, print)
+    pictures = camera_module._Pictures(stream, print, camera_module._Skew(), hurries=True)
     modes = []
     for behind in (0.0, 0.3, 0.6, 0.4, 2.0, 0.7, 0.1):
         pictures._hurry(behind)
         modes.append(context.skip_frame)
     assert modes == ["DEFAULT", "DEFAULT", "NONREF", "NONREF", "NONKEY", "NONREF", "DEFAULT"]
+
+
+def test_a_stream_s_sound_is_dated_with_the_pictures_of_its_moment():
+    """Sound comes 0.4 s later than the pictures it belongs to; both jitter; later the stream's clock is set."""
+    random, skew = np.random.default_rng(0), camera_module._Skew()
+    for number in range(400):
+        date = 95_000 + number / 20 - 50_000 * (number >= 200)
+        skew.observe("picture", date, 3 + number / 20 + random.uniform(0, 0.02))
+        skew.observe("sound", date, 3.4 + number / 20 + random.uniform(0, 0.02))
+        if number % 200 > 40:
+            assert skew.seconds == pytest.approx(0.4, abs=0.01)
+    alone = camera_module._Skew()
+    alone.observe("sound", 1.0, 9.0)
+    assert alone.seconds == 0.0
+    alone.observe("picture", 8.0, 9.0)  # timestamps that have nothing to do with each other
+    assert alone.seconds == 0.0
 
 
 class FakeCv2(types.SimpleNamespace):
