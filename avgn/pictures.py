@@ -8,6 +8,7 @@ from typing import Any
 
 import av
 import numpy as np
+from av.sidedata.sidedata import SideDataContainer
 from av.video.reformatter import Interpolation
 from numpy.typing import NDArray
 
@@ -41,7 +42,8 @@ def lies(matrix: tuple[int, int, int, int]) -> bool:
 
 def display_matrix(frame: av.VideoFrame) -> tuple[int, int, int, int]:
     """(a, b, c, d) of the frame's display matrix, 16.16 fixed point; the identity where it has none."""
-    data: Any = frame.side_data.get("DISPLAYMATRIX")
+    # not frame.side_data, which would be kept by the frame it keeps: such rings are freed late, megabytes each
+    data: Any = SideDataContainer(frame).get("DISPLAYMATRIX")  # type: ignore[call-arg]
     if data is None or data.buffer_size < 36:
         return _UPRIGHT
     a, b, _, c, d = np.frombuffer(data, dtype=np.int32)[:5].tolist()

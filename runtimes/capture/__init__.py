@@ -50,12 +50,16 @@ def open_live(camera: str | None, mic: str | None, sound: SoundConfig, record: s
 
 
 def open_replay(path: str | Path, sound: SoundConfig, realtime: bool = False, faults: tuple[Fault, ...] = ()) -> Source:
-    """A recording (a folder) or a plain video or sound file, as if live, in real time or as fast as it is read.
+    """A recording (a folder), a plain video or sound file, or a folder of such files played one after the other.
 
-    Raises InputError for what is neither, and UsageError for faults that are not known.
+    As if live, in real time or as fast as it is read. Raises InputError for what is neither, and UsageError for faults
+    that are not known.
     """
-    from runtimes.capture.recorded import recorded_tape
+    from runtimes.capture.folder import folder_tape
+    from runtimes.capture.recorded import is_recording, recorded_tape
     from runtimes.capture.replay import ReplaySource, file_tape
 
-    tape = recorded_tape(path) if Path(path).is_dir() else file_tape(path, sound)
+    if not Path(path).is_dir():
+        return ReplaySource(file_tape(path, sound), sound, realtime, faults)
+    tape = recorded_tape(path) if is_recording(path) else folder_tape(path, sound)
     return ReplaySource(tape, sound, realtime, faults)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import struct
+import sys
 from fractions import Fraction
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import pytest
 from avgn.config import Config
 from avgn.errors import InputError
 from avgn.media import probe, read_clip, read_timeline
+from avgn.pictures import FramePicture
 from avgn.snippets import Clip, snippet_times
 from avgn.tracks import Track, plausible
 from clips import drawn, known_sound, lag_of, number_of, write_clip
@@ -421,3 +423,10 @@ def test_long_raw_streams_are_read_evenly(tmp_path: Path, name: str, codec: str)
     expected = (np.arange(8) + 0.5) * 600 / 8
     found = numbers(read_clip(tmp_path / name, CONFIG))
     assert np.abs(found - expected).max() <= 1
+
+
+def test_a_frame_that_was_shown_is_not_kept():
+    frame = av.VideoFrame(64, 48, "yuv420p")
+    before = sys.getrefcount(frame)
+    FramePicture(frame).scaled(32)
+    assert sys.getrefcount(frame) == before, "a ring of references would keep megabytes until the next collection"

@@ -1,0 +1,188 @@
+"""How the live runtime keeps up: `python -m runtimes.bench_live --clips DIR` plays clips in real time and prints JSON.
+
+Age of the answer, drops, processor time, focus calls and the cost of a hop beside that of the whole window judged from
+scratch. Run it on a machine that does nothing else.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from itertools import cycle
+from math import ceil
+from pathlib import Path
+from statistics import fmean
+from time import perf_counter, process_time
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from avgn.bundle import default_bundle, open_bundle
+from avgn.errors import InputError, UsageError
+from avgn.media import read_clip, read_timeline
+from runtimes.backends import open_engine
+from runtimes.bench import Percentiles, machine, sample_clip, versions
+from runtimes.capture.folder import clips_tape
+from runtimes.capture.replay import ReplaySource
+from runtimes.classifier import Classifier
+from runtimes.live.gate import IdleSettings
+from runtimes.live.settings import LiveSettings
+from runtimes.stream import Stream
+
+if TYPE_CHECKING:
+    from runtimes.live.decision import LiveDecision
+
+WHOLE_WINDOWS = 20  # judged from scratch, for comparison
+
+
+@dataclass(frozen=True)
+class HopCost:
+    """Of one hop, on average, of the whole window judged from scratch, and their ratio."""
+
+    hop: float
+    window: float
+    ratio: float
+
+
+@dataclass(frozen=True)
+class LiveBench:
+    """All that is printed. Ages are those of the newest frame and sound when the answer was there."""
+
+    machine: dict[str, Any]
+    versions: dict[str, str]
+    backend: str
+    precision: str
+    threads: int
+    settings: dict[str, Any]
+    seconds: float
+    decisions: int
+    age_frame_ms: Percentiles
+    age_sound_ms: Percentiles
+    dropped_frames: int
+    dropped_sound_ms: float
+    skipped_snippets: int
+    skipped_hops: int
+    cpu_percent_of_one_core: float
+    """Processor time of the whole process, decoding of the clips included, over the time that passed."""
+    k: int
+    focus_per_hop: float
+    focus_share_of_k: float
+    macs: HopCost
+    ms: HopCost
+
+
+def looped(paths: Sequence[Path], seconds: float) -> list[Path]:
+    """`paths` (folders stand for what is in them) again and again, for `seconds` or more. InputError: nothing to play.
+
+    Only the first round is looked into: what is no clip is left out.
+    """
+    files = [file for path in paths for file in (sorted(path.iterdir()) if path.is_dir() else [path])]
+    lengths = {}
+    for file in files:
+        try:
+            lengths[file] = read_timeline(file).duration
+        except InputError:
+            continue
+    if not sum(lengths.values()):
+        raise InputError(f"{', '.join(map(str, paths))}: there is no clip to play.")
+    rounds = ceil(seconds / sum(lengths.values()))
+    turns = cycle(lengths)
+    return [next(turns) for _ in range(rounds * len(lengths))]
+
+
+def run_live(classifier: Classifier, threads: int, clips: Sequence[Path], settings: LiveSettings) -> LiveBench:
+    """Play `clips` in real time, for `settings.duration`, through the stream; then judge whole windows."""
+    if settings.duration is None:
+        raise UsageError("the benchmark needs a duration.")
+    paths = looped(clips, settings.duration)
+    source = ReplaySource(clips_tape(paths, classifier.config.sound), classifier.config.sound, realtime=True)
+    stream = Stream(classifier, source, settings)
+    full = classifier.config.snippets * settings.step
+    decisions: list[LiveDecision] = []
+    for decision in stream:
+        if decision.time <= full:  # filling the window is another matter
+            began, spent = perf_counter(), process_time()
+        else:
+            decisions.append(decision)
+    passed, spent = perf_counter() - began, process_time() - spent
+    if not decisions:
+        raise UsageError(f"duration: {settings.duration:g} s do not fill the window; give more than {full + 1:g} s.")
+    counters, new = source.counters, [decision.new_focus for decision in decisions]
+    whole_macs, whole_ms = whole_window(classifier, paths)
+    hop_macs, hop_ms = (fmean(values) for values in zip(*map(_cost, decisions), strict=True))
+    return LiveBench(
+        machine=machine(),
+        versions=versions(),
+        backend=classifier.engine.backend,
+        precision=classifier.engine.precision,
+        threads=threads,
+        settings=asdict(settings),
+        seconds=passed,
+        decisions=len(decisions),
+        age_frame_ms=_levels([decision.age_ms.frame for decision in decisions]),
+        age_sound_ms=_levels([decision.age_ms.sound for decision in decisions]),
+        dropped_frames=counters.dropped_frames,
+        dropped_sound_ms=counters.dropped_sound_ms,
+        skipped_snippets=stream.skipped.snippets,
+        skipped_hops=stream.skipped.hops,
+        cpu_percent_of_one_core=100 * spent / passed,
+        k=classifier.k,
+        focus_per_hop=fmean(new),
+        focus_share_of_k=fmean(new) / classifier.k,
+        macs=HopCost(hop_macs, whole_macs, hop_macs / whole_macs),
+        ms=HopCost(hop_ms, whole_ms, hop_ms / whole_ms),
+    )
+
+
+def whole_window(classifier: Classifier, paths: Sequence[Path]) -> tuple[float, float]:
+    """Multiply-accumulates and median milliseconds of T snippets judged from scratch, decoding left out."""
+    clips = [read_clip(path, classifier.config) for path in dict.fromkeys(paths[:WHOLE_WINDOWS])]
+    turns, found = cycle(clips), []
+    for number in range(-3, WHOLE_WINDOWS):
+        decision = classifier.classify_clip(next(turns))
+        if number >= 0:
+            found.append((decision.macs, decision.timings_ms["total"]))
+    macs, ms = zip(*found, strict=True)
+    return fmean(macs), float(np.median(ms))
+
+
+def _cost(decision: LiveDecision) -> tuple[float, float]:
+    return decision.macs, decision.timings_ms["total"]
+
+
+def _levels(ages: Sequence[float | None]) -> Percentiles:
+    known = [age for age in ages if age is not None]
+    return Percentiles(*np.percentile(known or [float("nan")], (50, 90, 99)).tolist())
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Parse the command line, run, print."""
+    parser = argparse.ArgumentParser(prog="python -m runtimes.bench_live", description=__doc__)
+    parser.add_argument("--clips", type=Path, nargs="+", help="clips or folders of clips (default: the sample)")
+    parser.add_argument("--seconds", type=float, default=120.0)
+    parser.add_argument("--bundle", type=Path)
+    parser.add_argument("--backend", default="auto")
+    parser.add_argument("--precision")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--snippets", type=float, default=4.0)
+    parser.add_argument("--decisions", type=float, default=2.0)
+    parser.add_argument("--no-rest", action="store_true", help="never rest, so that every snippet is glanced at")
+    given = parser.parse_args(arguments)
+    bundle = open_bundle(given.bundle or default_bundle())
+    classifier = Classifier(bundle, open_engine(bundle, given.backend, given.precision, given.threads))
+    settings = LiveSettings(
+        snippets_per_second=given.snippets,
+        decisions_per_second=given.decisions,
+        idle=None if given.no_rest else IdleSettings(),
+        duration=given.seconds,
+    )
+    found = run_live(classifier, given.threads, given.clips or [sample_clip()], settings)
+    json.dump(asdict(found), sys.stdout, indent=2)
+    sys.stdout.write("\n")
+
+
+if __name__ == "__main__":
+    main()
