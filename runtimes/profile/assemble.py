@@ -20,6 +20,7 @@ from runtimes.profile.watch import Reading
 from runtimes.profile.workload import STEPS
 
 SUSTAINED_S = 600.0
+MOST_OTHERS = 0.1  # cores that others may use before it is worth a word
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ def assemble(course: Course, plan: Plan, seen: Seen, subject: Subject, load_ms: 
         memory_mb={},
         operators=(),
         operators_note="",
-        notes=tuple(_notes(plan, seen)),
+        notes=tuple(_notes(plan, seen, course)),
     )
 
 
@@ -174,9 +175,10 @@ def _heat(readings: list[Reading], start: float, rail: str | None) -> Heat:
     )
 
 
-def _notes(plan: Plan, seen: Seen) -> Iterator[str]:
+def _notes(plan: Plan, seen: Seen, course: Course) -> Iterator[str]:
     if seen.simulated:
         yield "the sensors were read from a folder, not from this machine: nothing here says anything about a device"
+    yield from _other_load(seen, course)
     if plan.duration < SUSTAINED_S:
         yield (
             f"{plan.duration:g} s do not show what heat does to a device: run {SUSTAINED_S:g} s and more for that "
@@ -185,3 +187,21 @@ def _notes(plan: Plan, seen: Seen) -> Iterator[str]:
     yield "times are those of a window sliding over a decoded clip: capture, and a camera's delay, are not in them"
     if seen.first.throttle.since_boot:
         yield f"before the run, since boot: {', '.join(seen.first.throttle.since_boot)}"
+
+
+def _other_load(seen: Seen, course: Course) -> Iterator[str]:
+    """What others took while decisions were timed, back to back, if it is worth a word."""
+    phase = course.phases[BACK_TO_BACK]
+    readings = [reading for reading in seen.between(phase) if reading.load]
+    if len(readings) < 2 or seen.simulated:
+        return
+    first, last = readings[0].load, readings[-1].load
+    seconds = readings[-1].at - readings[0].at
+    if first is None or last is None or seconds <= 0:
+        return
+    others = max(0.0, last.busy - first.busy - phase.cpu_s) / seconds
+    stolen = (last.stolen - first.stolen) / seconds
+    if others > MOST_OTHERS:
+        yield f"the machine was not quiet: other programs kept {others:.1f} cores busy; end them and profile again"
+    if stolen > MOST_OTHERS:
+        yield f"the hypervisor took {stolen:.1f} cores away from this machine"

@@ -82,7 +82,7 @@ def _header(report: Report) -> str:
     if cadence:
         cards.append((f"{cadence.focus_calls / cadence.decisions:.2f}", "focus calls a decision"))
         energy = cadence.energy.net_mj if cadence.energy else None
-        cards.append((f"{number(energy, 0)} mJ" if energy is not None else "unknown", "energy a decision, above idle"))
+        cards.append((f"{number(energy)} mJ" if energy is not None else "unknown", "energy a decision, above idle"))
     peak = report.memory_mb.get("peak")
     if peak is not None:
         cards.append((f"{peak:.0f} MiB", "peak memory"))

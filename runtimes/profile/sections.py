@@ -48,9 +48,12 @@ def milliseconds(value: float | None) -> str:
     return f"{value:.0f} ms" if value >= 100 else f"{value:.1f} ms" if value >= 10 else f"{value:.2f} ms"
 
 
-def number(value: float | None, digits: int = 3) -> str:
-    """A plain number; empty for none."""
-    return "" if value is None else f"{value:.{digits}f}"
+def number(value: float | None) -> str:
+    """A plain number with four digits or so; empty for none."""
+    if value is None:
+        return ""
+    value = round(value, 6) + 0.0  # no "-0.000"
+    return f"{value:.{3 if abs(value) < 10 else 2 if abs(value) < 100 else 1}f}"
 
 
 def _verdict(report: Report) -> Iterator[Section]:
@@ -68,6 +71,8 @@ def _latency(report: Report) -> Iterator[Section]:
         if phase.late_ms:
             rows += [("start after its time", phase.late_ms)]
         text = f"{phase.decisions} decisions in {phase.seconds:.1f} s, {_duty(phase)}. Milliseconds."
+        if phase.name == BACK_TO_BACK:
+            text += f" {_BOUNDS}"
         chart = "steps" if phase.name == BACK_TO_BACK else ""
         yield Section(f"Latency, {_title(report, phase)}", text, _LEVELS, _level_rows(rows), chart=chart)
 
@@ -92,7 +97,7 @@ def _pause(report: Report) -> Iterator[Section]:
 
 def _time(report: Report) -> Iterator[Section]:
     rows = tuple(
-        (phase.name, number(piece.at, 1), str(piece.count), number(piece.p50), number(piece.p90))
+        (phase.name, number(piece.at), str(piece.count), number(piece.p50), number(piece.p90))
         for phase in report.phases
         for piece in phase.slices
     )
@@ -127,11 +132,23 @@ def _energy(report: Report) -> Iterator[Section]:
             rows.append((phase.name, *map(number, values), str(found.readings)))
     named = f"Rail {energy.rail} ({energy.scope}): {energy.note}." if energy.rail else f"Energy {energy.note}."
     header = ("phase", "W", "idle W", "mJ per decision", "above idle", "readings")
-    yield Section("Energy", f"{named} Method: {energy.method}.", header if rows else (), tuple(rows), chart="heat")
+    yield Section("Energy", f"{named} Method: {energy.method}.", header if rows else (), tuple(rows))
     if energy.rails:
         each = tuple((name, number(watts)) for name, watts in energy.rails.items())
         text = "On average back to back. Some are inside others: do not add them up."
         yield Section("Rails", text, ("rail", "W"), each)
+
+
+def _sensors(report: Report) -> Iterator[Section]:
+    found = report.throttle
+    signs = [f"{kind}: {', '.join(found[kind])}" for kind in ("reasons", "limits", "warnings") if found[kind]]
+    known = next((check.detail for check in report.verdict.checks if check.name == "throttling"), "")
+    celsius = [value for value in report.heat.celsius if value is not None]
+    heat = (
+        f"The hottest sensor: {min(celsius):.1f} to {max(celsius):.1f} °C." if celsius else "No temperature to be read."
+    )
+    text = f"{heat} {known[:1].upper()}{known[1:]}. {'; '.join(signs)}".strip()
+    yield Section("Heat, power and clocks over time", text, chart="heat")
 
 
 def _machine(report: Report) -> Iterator[Section]:
@@ -180,8 +197,12 @@ def _notes(report: Report) -> Iterator[Section]:
 
 
 _SECTIONS: tuple[Callable[[Report], Iterator[Section]], ...] = (
-    _verdict, _latency, _pause, _time, _graphs, _cold, _energy, _machine, _operators, _notes,
+    _verdict, _latency, _pause, _time, _graphs, _cold, _energy, _sensors, _machine, _operators, _notes,
 )  # fmt: skip
+_BOUNDS = (
+    "Bounds: with 99 % confidence the percentile is not above them; empty where there are too few samples (64 and 662 "
+    "are the least)."
+)
 _LEVELS = ("", "count", "mean", "p50", "p90", "p99", "max", "p90 bound", "p99 bound")
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
 
-WIDTH, LEFT, RIGHT, TOP, FOOT = 860, 64, 18, 14, 40
+WIDTH, LEFT, RIGHT, TOP, FOOT = 860, 64, 34, 14, 40
 Scale = Callable[[float], float]
 _LOWEST, _HIGHEST = 1e-9, 1e12  # beyond is no measurement, and neither is NaN
 COLOURS = 8  # --c0 to --c7 of the page
@@ -48,7 +48,8 @@ def lines(series: Sequence[Line], x_label: str, y_label: str, height: int = 260,
     if not points:
         return ""
     xs = ticks(min(x for x, _ in points), max(x for x, _ in points))
-    ys = ticks(0.0 if zero else min(y for _, y in points), max(y for _, y in points))
+    low, high = min(y for _, y in points), max(y for _, y in points)
+    ys = ticks(0.0, high) if zero and low >= 0 else ticks(low - 1, high + 1)
     to_x, to_y = _scale(xs, LEFT, WIDTH - RIGHT), _scale(ys, height - FOOT, TOP)
     body = [_grid_y(ys, to_y), *(_label(to_x(x), height - FOOT + 16, plain(x), "middle") for x in xs)]
     for line in series:
@@ -70,7 +71,7 @@ def stacked(bars: Sequence[Bar], unit: str) -> str:
     longest = max((sum(value for _, value in bar.parts) for bar in bars), default=0.0)
     if longest < _LOWEST:
         return ""
-    marks = ticks(0.0, longest)
+    marks = ticks(0.0, longest * 1.05)
     left, row = 130, 40
     height = TOP + row * len(bars) + FOOT
     to_x = _scale(marks, left, WIDTH - RIGHT)

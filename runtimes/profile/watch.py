@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from threading import Event, Lock, Thread
 from time import perf_counter
 
+from runtimes.profile.sensors.load import Load
 from runtimes.profile.sensors.power import Power
 from runtimes.profile.sensors.snapshot import Sensors
 from runtimes.profile.sensors.thermal import hottest
@@ -26,6 +27,7 @@ class Reading:
     cpu_mhz: float | None
     gpu_mhz: float | None
     slow: tuple[str, ...]
+    load: Load | None = None
 
 
 class Watch:
@@ -58,7 +60,8 @@ class Watch:
             cpus = [clock.real or clock.now for clock in clocks.cpus]
             gpus = [clock.now for clock in clocks.gpus]
             heat = hottest(self._sensors.temperatures())
-            self.readings.append(Reading(self._now(), power, throttle, heat, _most(cpus), _most(gpus), slow))
+            load = self._sensors.load()
+            self.readings.append(Reading(self._now(), power, throttle, heat, _most(cpus), _most(gpus), slow, load))
 
     def between(self, begin: float, end: float) -> list[Reading]:
         """The readings of a phase."""

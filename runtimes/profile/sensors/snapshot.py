@@ -9,6 +9,7 @@ from runtimes.profile.sensors.battery import read_batteries
 from runtimes.profile.sensors.clocks import Clocks, read_clocks
 from runtimes.profile.sensors.device import Device, read_device
 from runtimes.profile.sensors.feed import Feed, as_rails
+from runtimes.profile.sensors.load import Load, read_load
 from runtimes.profile.sensors.modes import JetsonClocks, PowerMode, read_jetson_clocks, read_mode
 from runtimes.profile.sensors.power import Power, name_total
 from runtimes.profile.sensors.rails import Rail, RailSensor, find_rails
@@ -97,9 +98,9 @@ class Sensors:
         """Read every clock."""
         return read_clocks(self.tree)
 
-    def settings(self) -> Settings:
-        """Read what must not change during a run."""
-        return settings_of(self.snapshot())
+    def load(self) -> Load | None:
+        """Read how busy the machine is."""
+        return read_load(self.tree)
 
     def snapshot(self) -> Snapshot:
         """Read everything, commands included."""

@@ -34,7 +34,7 @@ class Simulation:
             self.now = min(end, self.now + 0.5)
             while self.events and self.events[0][0] <= self.now:
                 self.events.pop(0)[1]()
-            if self.watch and self.now - self.polled >= 0.5:
+            if self.watch and self.now - self.polled >= 1.0:
                 self.polled = self.now
                 self.watch.poll()
 

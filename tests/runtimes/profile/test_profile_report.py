@@ -99,7 +99,7 @@ def test_markdown_holds_the_figures(report):
     text = to_markdown("avgn profile", f"{headline(report)}. {report.verdict}", sections(report))
     assert text.startswith("# avgn profile\n") and "VALID" in text
     phase = report.phase(BACK_TO_BACK)
-    assert f"| end to end | {phase.total.count} | 10.000 | 10.000 |" in text
+    assert f"| end to end | {phase.total.count} | 10.00 | 10.00 |" in text
     for block in re.findall(r"(?:^\|.*\|\n)+", text, re.MULTILINE):
         assert len({line.replace(r"\|", "").count("|") for line in block.splitlines()}) == 1
 

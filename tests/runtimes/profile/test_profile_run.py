@@ -164,6 +164,18 @@ def test_counters_wrap_once_and_gaps_are_no_energy():
     assert phase_energy("package-0", found, None, 4).net_mj is None
 
 
+def test_other_programs_are_told_of(orin):
+    def stat(busy):
+        return lambda: (orin.root / "proc/stat").write_text(f"cpu  {busy} 0 0 9 0 0 0 50 0 0\ncpu0 1\n")
+
+    stat(0)()
+    simulation = Simulation(events=[(115.0, stat(9000))])  # 90 s of work in 16 s
+    course, watch, first, last = run(simulation, Plan(), orin)
+    seen = Seen(watch.readings, first, settings_of(last))
+    notes = " ".join(assemble(course, Plan(), seen, SUBJECT, 1.0).notes)
+    assert "other programs kept" in notes and "hypervisor" not in notes
+
+
 def test_raw_samples_are_all_there(orin):
     report, course = profiled(orin)
     import json
