@@ -6,7 +6,8 @@ import json as jsons
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +19,7 @@ from avgn.commands.options import BackendOption, BundleOption, CacheOption, Prec
 from avgn.errors import MissingError, UsageError
 
 if TYPE_CHECKING:
-    from runtimes.capture.source import Source, Status
+    from runtimes.capture.source import Source
     from runtimes.classifier import Classifier
     from runtimes.live.decision import LiveDecision, Moment
     from runtimes.live.rules import Rules
@@ -111,9 +112,13 @@ class Inputs:
             raise UsageError("--replay stands for camera and microphone: leave out --camera, --mic and --record.")
 
     def __str__(self) -> str:
+        from runtimes.capture.addresses import parse
+
         if self.replay:
             return self.replay.name
-        return " and ".join(name for name in self.devices if name)
+        camera, mic = self.devices
+        # an address may hold a password
+        return " and ".join(name for name in (camera and parse(camera).shown, mic) if name)
 
     @property
     def devices(self) -> tuple[str | None, str | None]:
@@ -141,17 +146,19 @@ def _run(classifier: Classifier, inputs: Inputs, settings: Any, out: Outputs) ->
     from runtimes.stream import Stream
 
     source, count = inputs.open(classifier), 0
+    told: deque[Moment] = deque(maxlen=1)
     with _ended_by_signals():
-        for decision in Stream(classifier, source, settings, out.moments):
+        for decision in Stream(classifier, source, settings, [*out.moments, told.append]):
             count += 1
             for tell in out.decisions:
                 tell(decision)
         if not count:
-            raise MissingError(f"{inputs}: there was nothing to see or hear{_faults(source.status)}.")
+            raise MissingError(f"{inputs}: there was nothing to see or hear{_faults(told)}.")
 
 
-def _faults(status: Status) -> str:
-    found = [device.fault.rstrip(".") for device in (status.picture, status.sound) if device.fault]
+def _faults(moments: Iterable[Moment]) -> str:
+    devices = [device for moment in moments for device in (moment.status.picture, moment.status.sound)]
+    found = [device.fault.rstrip(".") for device in devices if device.fault]
     return f" ({'; '.join(found)})" if found else ""
 
 

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from avgn.schema import plain
 from runtimes.live.pictures import jpeg
-from runtimes.live.temperature import hottest
 
 if TYPE_CHECKING:
     from runtimes.classifier import Classifier
@@ -38,8 +37,8 @@ def hello(classifier: Classifier, stream: str, history: Sequence[LiveDecision]) 
     )
 
 
-def moment(news: Moment, pixels: NDArray[np.uint8] | None) -> str:
-    """A snippet; `pixels` [H, W, 3] is its picture at the size in which it is shown."""
+def moment(news: Moment, pixels: NDArray[np.uint8] | None, degrees: float | None) -> str:
+    """A snippet; `pixels` [H, W, 3] is its picture as large as it is shown, `degrees` how hot the device is."""
     return _text(
         "moment",
         {
@@ -51,7 +50,7 @@ def moment(news: Moment, pixels: NDArray[np.uint8] | None) -> str:
             "status": plain(news.status),
             "counters": plain(news.counters),
             "skipped": plain(news.skipped),
-            "degrees": hottest(),
+            "degrees": degrees,
         },
     )
 

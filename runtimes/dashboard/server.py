@@ -24,6 +24,7 @@ from avgn.errors import MissingError, UsageError
 from runtimes.dashboard import messages
 from runtimes.dashboard.access import access_for
 from runtimes.dashboard.hub import Hub, Viewer
+from runtimes.live.temperature import Thermometer
 
 if TYPE_CHECKING:
     from runtimes.classifier import Classifier
@@ -70,7 +71,7 @@ class Dashboard:
         query = f"/?token={self._access.token}" if self._access.token else "/"
         self.address = f"http://{shown}:{self._socket.getsockname()[1]}{query}"
         self._id = secrets.token_hex(4)  # a page that outlives us shall not mix up two streams
-        self._ready = Event()
+        self._thermometer, self._ready = Thermometer(), Event()
         self._server = uvicorn.Server(uvicorn.Config(self._app(), **OPTIONS))
         serve = {"sockets": [self._socket]}
         self._thread = Thread(target=self._server.run, kwargs=serve, name="dashboard", daemon=True)
@@ -96,7 +97,7 @@ class Dashboard:
         """Show a snippet. Its pixels are made here: a frame may be converted in one thread only."""
         if self._hub.watched:
             pixels = None if news.picture is None else news.picture.scaled(SHOWN)
-            self._hub.offer("moment", lambda: messages.moment(news, pixels))
+            self._hub.offer("moment", lambda: messages.moment(news, pixels, self._thermometer(news.time)))
 
     def _app(self) -> Starlette:
         @asynccontextmanager

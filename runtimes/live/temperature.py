@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from math import inf
 
-ZONES = Path("/sys/class/thermal")
+from runtimes.profile.sensors.thermal import hottest, read_temperatures
+from runtimes.profile.sensors.tree import Tree
+
+EVERY = 5.0  # seconds: reading sensors costs time, and heat changes slowly
 
 
-def hottest(zones: Path = ZONES) -> float | None:
-    """The highest temperature of all thermal zones in degrees Celsius; None where none can be read.
+class Thermometer:
+    """Call it with the stream's time as often as you like; it reads the sensors only now and then."""
 
-    Zones that are off report nonsense (0, negative or far too hot), which is left out.
-    """
-    found = []
-    for zone in zones.glob("thermal_zone*/temp"):
-        try:
-            degrees = int(zone.read_text(encoding="ascii")) / 1000
-        except (OSError, ValueError):
-            continue
-        if 0 < degrees < 150:
-            found.append(degrees)
-    return max(found, default=None)
+    def __init__(self, tree: Tree | None = None) -> None:
+        self._tree = tree or Tree()
+        self._read = -inf
+        self._degrees: float | None = None
+
+    def __call__(self, time: float) -> float | None:
+        """The highest temperature in degrees Celsius; None where none can be read."""
+        if time - self._read >= EVERY:
+            self._read, self._degrees = time, hottest(read_temperatures(self._tree))
+        return self._degrees

@@ -16,7 +16,7 @@ from runtimes.live.decision import LiveDecision, Moment
 from runtimes.live.gate import QUIETEST
 from runtimes.live.rate import Rate
 from runtimes.live.rules import Rules
-from runtimes.live.temperature import hottest
+from runtimes.live.temperature import Thermometer
 
 BARS = " ▁▂▃▄▅▆▇█"
 METER = 24  # cells
@@ -32,6 +32,7 @@ class TerminalView:
         self._decision: LiveDecision | None = None
         self._moment: Moment | None = None
         self._focus, self._focus_rate = Rate(), 0.0
+        self._thermometer = Thermometer()
         self._degrees: float | None = None
 
     def __enter__(self) -> Self:
@@ -52,7 +53,7 @@ class TerminalView:
         """Remember an answer; it is shown with the next moment."""
         self._decision = decision
         self._focus_rate = self._focus.add(decision.time, decision.new_focus)
-        self._degrees = hottest()
+        self._degrees = self._thermometer(decision.time)
 
     def shown(self) -> Panel:
         """All there is to see now."""
