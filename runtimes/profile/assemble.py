@@ -47,7 +47,7 @@ def assemble(course: Course, plan: Plan, seen: Seen, subject: Subject, load_ms: 
     return Report(
         version=VERSION,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
-        verdict=judge(course, throttle, before, seen.after, seen.readings),
+        verdict=judge(course, throttle, before, seen.after, seen.between(course.phases[BACK_TO_BACK])),
         subject=subject,
         machine=_machine(seen, before),
         plan=plan,

@@ -37,7 +37,7 @@ def headline(report: Report) -> str:
     phase = report.phase(BACK_TO_BACK)
     total = phase.total if phase else None
     took = f": p50 {milliseconds(total.p50)}, p90 {milliseconds(total.p90)}" if total else ""
-    where = machine.model or machine.cpu
+    where = f"{machine.cpu} (sensors simulated)" if machine.simulated else machine.model or machine.cpu
     return f"{subject.bundle} on {subject.backend} {subject.precision}, {where}, a decision back to back{took}"
 
 

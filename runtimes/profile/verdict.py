@@ -55,7 +55,7 @@ def judge(
     readings: Sequence[Reading],
     rules: Rules | None = None,
 ) -> Verdict:
-    """Check a run against the rules."""
+    """Check a run against the rules; `readings` are those of the phase back to back, when all processors are asked."""
     rules = rules or Rules()
     phases = [phase for name in MEASURED if (phase := course.phases.get(name))]
     checks = (

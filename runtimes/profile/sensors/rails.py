@@ -88,7 +88,7 @@ def hwmon_chips(tree: Tree, *names: str) -> Iterator[tuple[str, str]]:
     seen = set()
     for folder in tree.find(*HWMON):
         number = folder.rpartition("/")[2]
-        name = tree.read(f"{folder}/name")
+        name = tree.label(f"{folder}/name")
         if name is not None and name in names and number not in seen:
             seen.add(number)
             yield folder, name
@@ -100,7 +100,7 @@ def _iio_rails(tree: Tree) -> Iterator[RailSensor]:
         parent, number = folder.split("/")[-2:]
         # a chip is known by its address and by its number; `devices` is no address, and the link `iio_device` no number
         keys = {parent, number} - {"devices", "iio_device"}
-        if keys & seen or tree.read(f"{folder}/name") not in ("ina3221x", None):
+        if keys & seen or tree.label(f"{folder}/name") not in ("ina3221x", None):
             continue
         seen |= keys
         for channel in range(3):

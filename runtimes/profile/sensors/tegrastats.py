@@ -17,15 +17,16 @@ from runtimes.profile.sensors.thermal import Temperature, temperature
 _END = r"(?=\s|$)"
 _UNITS = {"kB": 1 / 1024, "MB": 1.0, "GB": 1024.0}
 _BLOCK = r"(\d{1,9})x(\d{1,9})([kMG]B)"
-# Blocks with a clock of their own, as the documentation of several releases names them.
+# Blocks with a clock of their own. A load with a clock, or "off", says what it is whatever the name; a bare number or
+# percentage is believed of those that the documentation of some release names.
 _ENGINES = (
-    r"EMC|EMC_FREQ|GR3D|GR3D\d?_FREQ|VIC|VIC_FREQ|APE|MSENC|NVENC|NVDEC|NVJPG|NVDLA|PVA|OFA|SE|ISP|TSEC"
-    r"|(?:NVENC|NVDEC|NVJPG|NVDLA|PVA|OFA|SE|ISP|VIC|TSEC)\d{0,2}(?:_FREQ)?"
+    r"EMC|EMC_FREQ|GR3D|GR3D\d?_FREQ|APE|MSENC|(?:NVENC|NVDEC|NVJPG|NVDLA|PVA|OFA|SE|ISP|VIC|TSEC)\d{0,2}(?:_FREQ)?"
 )
 _LOADED = re.compile(r"EMC.*|GR3D.*")  # a bare number is never their clock
 # JetPack 4 prints power without a unit, so that only the name tells it from other pairs of numbers.
 _RAILS = re.compile(r"V[A-Z]{1,3}\w*|POM_\w+|SYS\w+|GPU|CPU|SOC|CV|NC")
-_RESERVED = re.compile(rf"RAM|SWAP|IRAM|MTS|{_ENGINES}")
+_OTHERS = r"RAM|SWAP|IRAM|MTS|CPU"
+_RESERVED = re.compile(rf"{_OTHERS}|{_ENGINES}")
 
 
 @dataclass(frozen=True)
@@ -214,14 +215,21 @@ def _rail(draft: _Draft, found: re.Match[str]) -> bool:
     return True
 
 
-def _engine(draft: _Draft, found: re.Match[str]) -> bool:
-    name, off, load, clocks, clock, bare = found.groups()
-    if (load and int(load) > 100) or (bare and _LOADED.fullmatch(name)):
+def _clock(draft: _Draft, found: re.Match[str]) -> bool:
+    """A block that is off, or has a clock; load is not shown everywhere."""
+    name, off, load, clocks, clock = found.groups()
+    if load and int(load) > 100:
         return False
-    listed = tuple(int(one) for one in clocks.split(",")) if clocks else ()
-    single = clock or bare
-    value = Clocked(on=False) if off else Clocked(int(load) if load else None, (int(single),) if single else listed)
-    return draft.once(draft.engines, name, value)
+    mhz = tuple(int(one) for one in (clocks or clock or "").split(",") if one)
+    return draft.once(draft.engines, name, Clocked(on=False) if off else Clocked(int(load) if load else None, mhz))
+
+
+def _bare(draft: _Draft, found: re.Match[str]) -> bool:
+    """A load without a clock (not root), or a clock without a load (older releases)."""
+    name, load, clock = found.groups()
+    if (load and int(load) > 100) or (clock and _LOADED.fullmatch(name)):
+        return False
+    return draft.once(draft.engines, name, Clocked(int(load)) if load else Clocked(None, (int(clock),)))
 
 
 _CORE = re.compile(r"(?:(\d{1,3})%(?:@(\d{1,5}))?|off)")
@@ -253,9 +261,17 @@ _FIELDS: tuple[tuple[re.Pattern[str], Callable[[_Draft, re.Match[str]], bool]], 
     ),
     (
         re.compile(
-            rf"({_ENGINES})\s+(?:(off)|(?=[\d@])(?:(\d{{1,3}})%)?(?:@\[({_MHZ}(?:,{_MHZ})*)\]|@({_MHZ}))?|({_MHZ})){_END}",
+            rf"(?!(?:{_OTHERS})\s)([A-Z][A-Z0-9_]*)\s+"
+            rf"(?:(off)|(?:(\d{{1,3}})%)?(?:@\[({_MHZ}(?:,{_MHZ})*)\]|@({_MHZ}))){_END}",
             re.ASCII,
         ),
-        _engine,
+        _clock,
+    ),
+    (
+        re.compile(
+            rf"({_ENGINES})\s+(?:(\d{{1,3}})%|({_MHZ})){_END}",
+            re.ASCII,
+        ),
+        _bare,
     ),
 )

@@ -58,7 +58,7 @@ def short_name(name: str) -> str:
 def _zones(tree: Tree) -> list[Temperature]:
     found = []
     for folder in tree.find("sys/class/thermal/thermal_zone*"):
-        name = tree.read(f"{folder}/type")
+        name = tree.label(f"{folder}/type")
         if name:
             found.append(temperature(name, tree.number(f"{folder}/temp")))
     return found
@@ -68,6 +68,6 @@ def _chips(tree: Tree) -> list[Temperature]:
     found = []
     for folder, chip in hwmon_chips(tree, *CHIPS):
         for path in tree.find(f"{folder}/temp*_input"):
-            label = tree.read(path.removesuffix("_input") + "_label") or path.rpartition("/")[2].removesuffix("_input")
+            label = tree.label(path.removesuffix("_input") + "_label") or path.rpartition("/")[2].removesuffix("_input")
             found.append(temperature(f"{chip} {label}", tree.number(path)))
     return found

@@ -110,7 +110,7 @@ def _cooling(tree: Tree) -> dict[str, int]:
     """State of each cooling device that holds back or warns; the highest where several have one name."""
     found: dict[str, int] = {}
     for folder in tree.find("sys/class/thermal/cooling_device*"):
-        name, state = tree.read(f"{folder}/type"), tree.number(f"{folder}/cur_state")
+        name, state = tree.label(f"{folder}/type"), tree.number(f"{folder}/cur_state")
         if name and state is not None and (name in _WARNS or _HOLDS_BACK.fullmatch(name)):
             found[name] = max(state, found.get(name, state))
     return found
@@ -124,7 +124,7 @@ def _alarms(tree: Tree) -> dict[str, bool]:
             name = path.rpartition("/")[2]
             value = tree.number(path)
             if value in (0, 1):
-                rail = tree.read(f"{folder}/in{name[4]}_label")
+                rail = tree.label(f"{folder}/in{name[4]}_label")
                 found[f"{name} ({rail})" if rail else name] = value == 1
     return found
 

@@ -38,7 +38,7 @@ class Tree:
         is read with plain calls.
         """
         try:
-            handle = os.open(self.root / path, _FLAGS)
+            handle = os.open(f"{self.root}/{path}", _FLAGS)
         except (OSError, ValueError):
             return None
         try:
@@ -48,6 +48,10 @@ class Tree:
         finally:
             os.close(handle)
         return data.decode("utf-8", "replace").strip(" \t\r\n\0")
+
+    def label(self, path: str) -> str | None:
+        """`read`, of a name that never changes."""
+        return self.read(path)
 
     def number(self, path: str) -> int | None:
         """The whole number that a file holds; None for anything else in it."""
@@ -97,9 +101,16 @@ class Tree:
 
 @dataclass(frozen=True)
 class Remembered(Tree):
-    """A tree that looks for paths once, so that reading it again and again costs little; files are read anew."""
+    """A tree that looks for paths and names once, so that reading it again and again costs little; numbers are new."""
 
     places: dict[tuple[str, ...], list[str]] = field(default_factory=dict, repr=False)
+    labels: dict[str, str | None] = field(default_factory=dict, repr=False)
+
+    def label(self, path: str) -> str | None:
+        """See `Tree.label`; read once."""
+        if path not in self.labels:
+            self.labels[path] = self.read(path)
+        return self.labels[path]
 
     def find(self, *patterns: str) -> list[str]:
         """See `Tree.find`; what appears later is not found."""

@@ -99,8 +99,12 @@ def test_a_field_that_comes_twice_is_not_believed_twice():
 
 
 def test_what_is_new_is_kept_as_it_stands():
-    found = parse_line("RAM 1/2MB (lfb 1x4MB) QUANTUM_FREQ 3%@4 tj@50C")
-    assert found.ram and found.celsius("tj") == 50 and found.unknown == ("QUANTUM_FREQ", "3%@4")
+    found = parse_line("RAM 1/2MB (lfb 1x4MB) QUANTUM 12 flux=3 tj@50C")
+    assert found.ram and found.celsius("tj") == 50 and found.unknown == ("QUANTUM", "12", "flux=3")
+    # but a load with a clock says what it is
+    named = parse_line("QUANTUM0_FREQ 3%@4 QUANTUM1 off GR3D2_FREQ 0%@[5]")
+    assert named.whole and named.engines["QUANTUM0_FREQ"] == Clocked(3, (4,)) and not named.engines["QUANTUM1"].on
+    assert not parse_line("CPU off").whole and not parse_line("RAM @5").whole
 
 
 def test_a_log_drops_what_a_kill_cut_off():
