@@ -9,7 +9,7 @@ from typing import Any
 import av
 import numpy as np
 from av.sidedata.sidedata import SideDataContainer
-from av.video.reformatter import Interpolation
+from av.video.reformatter import Interpolation, VideoReformatter
 from numpy.typing import NDArray
 
 from avgn.errors import InputError
@@ -81,7 +81,10 @@ class FramePicture:
     def _pixels(self, width: int, height: int) -> NDArray[np.uint8]:
         """[3, height, width] RGB, as stored (not turned)."""
         try:
-            planar = self.frame.reformat(width, height, "gbrp", interpolation=_SCALING, threads=1)
+            # not frame.reformat, whose scaler would be shared by all threads that show or record this frame
+            planar = VideoReformatter().reformat(
+                self.frame, width, height, "gbrp", interpolation=_SCALING, threads=1
+            )
         except (av.FFmpegError, ValueError, MemoryError) as fault:
             raise InputError(f"a frame of pixel format {self.frame.format.name} cannot be shown ({fault}).") from fault
         planes: Any = planar.planes

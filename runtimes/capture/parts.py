@@ -8,6 +8,7 @@ from typing import Any
 
 import av
 import numpy as np
+from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
 from avgn.pictures import FramePicture, display_matrix
@@ -37,6 +38,7 @@ class PicturePart:
         self._stream.codec_context.time_base = self._stream.time_base = _MILLISECONDS
         self._stream.codec_context.gop_size = _KEY_EVERY
         self._stream.options = _X264 if fast else _MPEG4
+        self._scaler = VideoReformatter()
         self._pts = -1
 
     def write(self, event: FrameEvent) -> int:
@@ -46,7 +48,8 @@ class PicturePart:
             frame = event.picture.frame
         else:
             frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(_shown(event)), format="rgb24")
-        frame = frame.reformat(*self._size, format="yuv420p", threads=1)
+        # a scaler of our own: the frame's belongs to whoever looks at it
+        frame = self._scaler.reformat(frame, *self._size, format="yuv420p", threads=1)
         frame.pts, frame.time_base = self._pts, _MILLISECONDS
         self._container.mux(self._stream.encode(frame))
         return self._pts

@@ -170,7 +170,7 @@ def test_a_line_that_makes_no_sense_is_refused(recording, tmp_path, line, word):
 
 def test_another_format_an_empty_one_and_a_folder_that_is_none_are_refused(tmp_path):
     head = {"format": 99, "begun": "2026-01-01", "picture": True, "sound": True}
-    for content, word in ((json.dumps(head) + "\n", "format 99"), ("", "empty"), (None, "cannot be read")):
+    for content, word in ((json.dumps(head) + "\n", "format 99"), ("", "empty"), (None, "neither a recording")):
         folder = tmp_path / word.split()[0]
         folder.mkdir()
         if content is not None:

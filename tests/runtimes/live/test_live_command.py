@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -115,8 +116,14 @@ def test_what_makes_no_sense(bundle, clip, capsys, line, code, says):
 def test_a_service_manager_can_end_it(bundle, clip, tmp_path):
     out = tmp_path / "out.jsonl"
     words = ["live", "--replay", clip, "--bundle", bundle, "--threads", "1", "--jsonl", str(out)]
-    code = f"from avgn.cli import main; import sys; sys.argv = {['avgn', *words]!r}; main()"
-    process = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    code = f"from avgn.cli import main; import sys; sys.argv = {['avgn', *words, '--serve', '--port', '0']!r}; main()"
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    line = process.stderr.readline()
+    assert line.startswith("avgn: dashboard at http://127.0.0.1:")
+    with urllib.request.urlopen(line.split()[-1], timeout=20) as page:
+        assert "avgn" in page.read().decode()
     deadline = time.monotonic() + 60
     while not (out.exists() and out.read_text().count("\n") >= 2) and time.monotonic() < deadline:
         time.sleep(0.05)

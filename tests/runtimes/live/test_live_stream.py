@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pytest
 
+import clips
 import scripted
 import tiny
 from avgn.bundle import open_bundle
@@ -187,3 +188,15 @@ def test_moments_tell_what_a_view_shows(bundle):
     assert moment.time == 1.5 and moment.picture is not None and -40 < moment.level < 0
     assert moment.status.state is State.RUNNING and not moment.idle
     assert all(0 <= part <= 1 for part in moment.centre)
+
+
+def test_from_python_on_a_camera_that_is_a_file(bundle, tmp_path):
+    path = tmp_path / "clip.mp4"
+    clips.write_clip(path, 3.0)
+    classifier = Classifier(bundle, tiny.NumpyEngine())
+    told = []
+    for decision in classifier.stream(camera=str(path), mic="camera", settings=LiveSettings(duration=2.0)):
+        told.append(decision)
+        if decision.seen and decision.heard:
+            break
+    assert told[-1].seen and told[-1].heard and told[-1].label in tiny.LABELS
