@@ -116,8 +116,8 @@ def _phases(course: Course, seen: Seen, start: float, energy: EnergyReport) -> I
             continue
         found = phase_report(phase, start)
         if energy.rail is not None:
-            used = drawn(seen.between(phase), energy.rail)
-            found = replace(found, energy=phase_energy(energy.rail, used, idle, found.decisions))
+            used, pace = drawn(seen.between(phase), energy.rail), found.seconds / found.decisions
+            found = replace(found, energy=phase_energy(energy.rail, used, idle, pace))
         yield found
 
 

@@ -20,6 +20,7 @@ METHOD = (
     "(energy of the phase - idle power x seconds) / decisions; idle: the model loaded, nothing running"
 )
 LEAST_READINGS = 3
+LEAST_PRESENT = 0.9  # share of a phase's readings that must have the rail
 
 
 @dataclass(frozen=True)
@@ -43,15 +44,15 @@ class PhaseEnergy:
     rail: str
     watts: float
     idle_watts: float | None
-    gross_mj: float | None
+    gross_mj: float
     net_mj: float | None
     readings: int
 
 
 def drawn(readings: Sequence[Reading], rail: str) -> Drawn | None:
-    """What `rail` drew from the first to the last of the readings; None where too few of them have it."""
+    """What `rail` drew over the readings that have it; None where more than a tenth of them has not."""
     found = [(reading.at, one) for reading in readings if (one := _only(reading.power, rail)) is not None]
-    if len(found) < LEAST_READINGS or len(found) < len(readings):
+    if len(found) < LEAST_READINGS or len(found) < LEAST_PRESENT * len(readings):
         return None
     joules = 0.0
     for (begin, before), (end, after) in pairwise(found):
@@ -63,12 +64,12 @@ def drawn(readings: Sequence[Reading], rail: str) -> Drawn | None:
     return Drawn(joules, seconds, len(found)) if seconds > 0 else None
 
 
-def phase_energy(rail: str, phase: Drawn | None, idle: Drawn | None, decisions: int) -> PhaseEnergy | None:
-    """Energy per decision of a phase; None where its power is not known."""
+def phase_energy(rail: str, phase: Drawn | None, idle: Drawn | None, pace: float) -> PhaseEnergy | None:
+    """Energy per decision of a phase with a decision every `pace` seconds; None where its power is not known."""
     if phase is None:
         return None
-    gross = phase.joules / decisions * 1e3 if decisions else None
-    net = (phase.joules - idle.watts * phase.seconds) / decisions * 1e3 if idle and decisions else None
+    gross = phase.watts * pace * 1e3
+    net = (phase.watts - idle.watts) * pace * 1e3 if idle else None
     return PhaseEnergy(rail, phase.watts, idle.watts if idle else None, gross, net, phase.readings)
 
 

@@ -156,11 +156,15 @@ def test_counters_wrap_once_and_gaps_are_no_energy():
     found = drawn(readings, "package-0")
     assert found.joules == pytest.approx(12) and found.watts == pytest.approx(6)
     assert drawn([*readings, reading(3)], "package-0") is None
+    many = [reading(at, watts=2.0) for at in range(20)]
+    many[7] = reading(7)  # one that failed, in between
+    assert drawn(many, "package-0").joules == pytest.approx(38)
     assert drawn(readings[:2], "package-0") is None and drawn(readings, "psys") is None
     assert drawn([reading(at, joules=10.0 - at) for at in range(3)], "package-0") is None
     triangle = [reading(at, watts=watts) for at, watts in ((0, 0.0), (1, 4.0), (3, 0.0))]
     assert drawn(triangle, "package-0").joules == pytest.approx(6)
     assert phase_energy("package-0", None, None, 5) is None
+    assert phase_energy("package-0", found, None, 0.5).gross_mj == pytest.approx(3000)
     assert phase_energy("package-0", found, None, 4).net_mj is None
 
 
