@@ -28,11 +28,15 @@ class Access:
         WebSocket, must be the page we served.
         """
         origin, host = asked.headers.get("origin"), asked.headers.get("host", "")
-        if origin is not None and urlsplit(origin).netloc != host:
+        try:
+            page, name = urlsplit(origin or "").netloc, urlsplit(f"//{host}").hostname
+        except ValueError:
+            return False
+        if origin is not None and page != host:
             return False
         if self.token is not None:
             return secrets.compare_digest(asked.query_params.get("token", "").encode(), self.token.encode())
-        return is_loopback(urlsplit(f"//{host}").hostname or "")
+        return is_loopback(name or "")
 
 
 def access_for(host: str, token: str | None) -> Access:

@@ -56,6 +56,11 @@ class _Found:
         self.glance, self.picture = glance, picture
         self.look: Look | None = None
 
+    @property
+    def unseen(self) -> bool:
+        """Whether there is a patch that the focus net has not seen."""
+        return self.look is None and self.picture is not None
+
 
 class Window:
     """Slides over snippets: `push` each, `decide` whenever an answer is wanted. One thread at a time.
@@ -146,7 +151,7 @@ class Window:
         present = sum(entry.glance.seen or entry.glance.heard for entry in found)
         for k in range(min(self._classifier.k, present), 0, -1):
             selected = tuple(top_k(choice.saliency, k).tolist())
-            new = {id(found[index]): index for index in selected if found[index].look is None and found[index].picture}
+            new = {id(found[index]): index for index in selected if found[index].unseen}
             if self._budget.allows(len(new)):
                 return replace(choice, selected=selected), list(new.values())
         return replace(choice, selected=()), []

@@ -233,6 +233,8 @@ def asked(host="127.0.0.1:80", origin=None, token=None):
         (Access(None), asked("10.0.0.5:8765"), False),
         (Access(None), asked("localhost.evil.example"), False),
         (Access(None), asked(""), False),
+        (Access(None), asked("[::1"), False),
+        (Access(None), asked(origin="http://["), False),
         (Access(None), asked(origin="http://127.0.0.1:80"), True),
         (Access(None), asked(origin="http://127.0.0.1:81"), False),
         (Access(None), asked(origin="null"), False),
