@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 from contextlib import suppress
-from threading import Thread
+from threading import Event, Thread
 
 from runtimes.profile.sensors.rails import Rail
 from runtimes.profile.sensors.tegrastats import Tegrastats, parse_line, parse_log
@@ -13,6 +13,7 @@ from runtimes.profile.sensors.tree import Tree
 
 SOURCE = "tegrastats"
 INTERVAL_MS = 500
+PATIENCE_S = 3.0  # for the first line
 
 
 def as_rails(line: Tegrastats | None) -> tuple[Rail, ...]:
@@ -26,6 +27,7 @@ class Feed:
     def __init__(self, tree: Tree) -> None:
         self.newest: Tegrastats | None = None
         self._process: subprocess.Popen[bytes] | None = None
+        self._begun = Event()  # a first line is there, or will never be
         if not tree.real:
             lines = parse_log((tree.command(SOURCE) or "") + "\n")
             self.newest = lines[-1] if lines else None
@@ -37,6 +39,7 @@ class Feed:
                     [program, "--interval", str(INTERVAL_MS)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
                 )
                 Thread(target=self._follow, args=(self._process,), daemon=True).start()
+                self._begun.wait(PATIENCE_S)
 
     def stop(self) -> None:
         """End the process."""
@@ -51,3 +54,5 @@ class Feed:
             line = parse_line(data.decode("utf-8", "replace"))
             if data.endswith(b"\n") and line.whole:
                 self.newest = line
+                self._begun.set()
+        self._begun.set()

@@ -196,14 +196,9 @@ def test_commands_of_the_machine_itself(fake_program, monkeypatch):
 
 
 def test_tegrastats_is_followed_and_ended(fake_program):
-    from time import sleep
-
     fake_program("tegrastats", 'printf "VDD_IN 5mW/5mW\\ngarb"; exec sleep 30')
     feed = Feed(Tree())
-    for _ in range(200):
-        if feed.newest:
-            break
-        sleep(0.02)
+    feed._begun.wait(30)
     feed.stop()
     assert feed.newest and feed.newest.milliwatts("VDD_IN") == 5
     assert feed._process.poll() is not None
