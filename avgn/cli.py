@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 import typer
 
-from avgn.commands import bench, classify, evaluate, export, info, live, macs, profile, scenes, train
+from avgn.commands import bench, classify, doctor, evaluate, export, info, live, macs, profile, scenes, train
 from avgn.commands.options import print_fault
 from avgn.errors import AvgnError, InputError, MissingError, UsageError
 
@@ -20,6 +20,7 @@ VERBS: tuple[Callable[..., None], ...] = (
     info.info,
     bench.bench,
     profile.profile,
+    doctor.doctor,
     macs.macs,
     scenes.scenes,
     train.train,

@@ -47,20 +47,31 @@ class LoadedEngine(Engine, Protocol):
 
 @dataclass(frozen=True)
 class Backend:
-    """A row of BACKENDS: `module` has `open_engine(bundle, precision, threads, cache)`; it imports `needs`."""
+    """A row of BACKENDS: `module` has `open_engine(bundle, precision, threads, cache)`; it imports `needs`.
+
+    `instead` is a module that does in place of `needs`.
+    """
 
     name: str
     module: str
     extra: str | None
     needs: tuple[str, ...]
+    instead: str | None = None
 
     @property
     def installed(self) -> bool:
         """Whether everything it imports can be found."""
-        return all(find_spec(name) is not None for name in self.needs)
+        whole = all(find_spec(name) is not None for name in self.needs)
+        return whole or (self.instead is not None and find_spec(self.instead) is not None)
 
 
-BACKENDS = {row.name: row for row in (Backend("openvino", "runtimes.backends.openvino", None, ("openvino",)),)}
+BACKENDS = {
+    row.name: row
+    for row in (
+        Backend("openvino", "runtimes.backends.openvino", None, ("openvino",)),
+        Backend("tflite", "runtimes.backends.tflite", "tflite", ("ai_edge_litert",), "tflite_runtime"),
+    )
+}
 
 
 def open_engine(
