@@ -51,6 +51,15 @@ FORMATS: dict[str, Format] = {
     row.name: row
     for row in (
         Format("openvino", "export", ("torch", "openvino"), "OpenVINO", ("fp32", "fp16"), ".xml and .bin a graph"),
+        Format(
+            "tflite",
+            "tflite-export",
+            ("torch", "litert_torch", "ai_edge_quantizer", "ai_edge_litert"),
+            "LiteRT",
+            ("fp32", "fp16"),
+            "a .tflite a stage, with a signature a graph",
+            pairs={"litert-torch": "0.10"},
+        ),
     )
 }
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 WARM_UP = 3
 OURS, BARE = "avgn classify", "bare graphs"
-TOOLS = ("avgn", "numpy", "av", "openvino", "torch")
+TOOLS = ("avgn", "numpy", "av", "openvino", "ai-edge-litert", "torch")
 Timed = dict[str, float]  # milliseconds by row name
 
 

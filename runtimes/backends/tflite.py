@@ -1,0 +1,150 @@
+"""LiteRT (TensorFlow Lite) on the CPU with XNNPACK: ai-edge-litert, or tflite-runtime where only that is installed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from avgn.contract import STAGES, TensorSpec
+from avgn.errors import InputError, MissingError, ProofError
+from runtimes.backends import Arrays, check_inputs
+from runtimes.backends.checks import check_graph, last_line, only_file, usable_cores
+
+try:
+    from ai_edge_litert.interpreter import Interpreter
+except ImportError:
+    from tflite_runtime.interpreter import Interpreter
+
+if TYPE_CHECKING:
+    from avgn.bundle import Bundle, GraphRecord
+
+NAME = "tflite"
+
+
+class TfliteEngine:
+    """A signature runner a graph; graphs that share a file share an interpreter, so that weights are held once."""
+
+    backend = NAME
+
+    def __init__(self, precision: str, threads: int, load: Callable[[str], _Graph]) -> None:
+        self.precision, self.threads = precision, threads
+        self._load = load
+        self._graphs = {graph: load(graph) for graph in STAGES}
+
+    def run(self, graph: str, inputs: Arrays) -> dict[str, NDArray[Any]]:
+        """Run `graph` once (see `runtimes.backends.Engine`); floats both ways, also where the file has int8."""
+        return self._graph(graph).run(inputs)
+
+    def bare(self, graph: str) -> Callable[[], object]:
+        """The engine's own call of a signature on the last inputs, which copies them in and the outputs out."""
+        return self._graph(graph).bare
+
+    def _graph(self, name: str) -> _Graph:
+        if name not in self._graphs:
+            self._graphs[name] = self._load(name)
+        return self._graphs[name]
+
+
+class _Graph:
+    """A signature: the caller's floats are stored as the file wants them, and its outputs read back as floats."""
+
+    def __init__(self, record: GraphRecord, interpreter: Any) -> None:
+        self._name = record.graph
+        self._inputs, self._outputs = record.inputs, record.outputs
+        self._asked = [as_floats(spec) for spec in record.inputs]
+        self._runner = _runner(record, interpreter)
+        self._last = {spec.name: np.zeros(spec.shape, spec.dtype) for spec in record.inputs}
+
+    def run(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
+        check_inputs(self._name, self._asked, inputs)
+        self._last = {spec.name: stored(inputs[spec.name], spec) for spec in self._inputs}
+        try:
+            outputs = self.bare()  # copies of the engine's memory
+        except (RuntimeError, ValueError) as fault:
+            raise MissingError(f"{NAME}: {self._name} could not be run ({last_line(fault)}).") from fault
+        return {spec.name: real(outputs[spec.name], spec) for spec in self._outputs}
+
+    def bare(self) -> Mapping[str, NDArray[Any]]:
+        outputs: Mapping[str, NDArray[Any]] = self._runner(**self._last)
+        return outputs
+
+
+def as_floats(spec: TensorSpec) -> TensorSpec:
+    """A tensor as the caller has it: float32, but for whole numbers."""
+    return spec if spec.dtype == "int32" else TensorSpec(spec.name, spec.shape, "float32")
+
+
+def stored(value: NDArray[Any], spec: TensorSpec) -> NDArray[Any]:
+    """Real numbers as a tensor holds them: rounded to the nearest step and cut off at the ends of its type."""
+    if spec.scale is None or spec.zero_point is None:
+        return value.astype(spec.dtype, copy=False)
+    limits = np.iinfo(spec.dtype)
+    steps = np.rint(value / np.float32(spec.scale)) + spec.zero_point
+    return np.clip(steps, limits.min, limits.max).astype(spec.dtype)
+
+
+def real(value: NDArray[Any], spec: TensorSpec) -> NDArray[Any]:
+    """The real numbers that a tensor stands for."""
+    if spec.scale is None or spec.zero_point is None:
+        return value.astype(as_floats(spec).dtype, copy=False)
+    return (value.astype(np.float32) - np.float32(spec.zero_point)) * np.float32(spec.scale)
+
+
+def open_engine(bundle: Bundle, precision: str, threads: int | None, cache: Path | None) -> TfliteEngine:
+    """Read and check the graphs of `precision` (see `runtimes.backends.open_engine`); `cache` has no use here."""
+    count = threads or usable_cores()
+    interpreters: dict[str, Any] = {}  # by digest of the file: what was read and verified once is not read again
+
+    def load(graph: str) -> _Graph:
+        record = bundle.record(graph, NAME, precision)
+        digest = record.files[0].sha256
+        if digest not in interpreters or len(record.files) > 1:
+            interpreters[digest] = _interpreter(only_file(bundle, record, NAME, ".tflite"), count, record, bundle)
+        return _Graph(record, interpreters[digest])
+
+    return TfliteEngine(precision, count, load)
+
+
+def _interpreter(data: bytes, threads: int, record: GraphRecord, bundle: Bundle) -> Any:
+    try:
+        return Interpreter(model_content=data, num_threads=threads)
+    except (ImportError, AttributeError) as fault:  # tflite-runtime was built for numpy 1, and finds out only now
+        raise MissingError(
+            f'{NAME}: tflite-runtime needs numpy below 2 ({fault}): pip install "avgn[tflite]"'
+        ) from fault
+    except (RuntimeError, ValueError) as fault:
+        if "find op" in str(fault):
+            raise MissingError(
+                f"{NAME}: {record.graph} holds an operator that this version lacks ({last_line(fault)}); update it."
+            ) from fault
+        raise InputError(f"{bundle.path}: {NAME} cannot read {record.graph} ({last_line(fault)}).") from fault
+
+
+def _runner(record: GraphRecord, interpreter: Any) -> Any:
+    """The runner of a graph's signature; ProofError where its tensors are not those of the manifest."""
+    if record.graph not in interpreter.get_signature_list():
+        raise ProofError(f"{record.graph}: the {NAME} file has no signature of that name; export it again.")
+    runner = interpreter.get_signature_runner(record.graph)
+    for specs, details in (
+        (record.inputs, runner.get_input_details()),
+        (record.outputs, runner.get_output_details()),
+    ):
+        tensors = {name: (tuple(map(int, each["shape"])), each["dtype"]) for name, each in details.items()}
+        check_graph(NAME, record.graph, specs, tensors)
+        for spec in specs:
+            _check_scale(record.graph, spec, details[spec.name]["quantization"])
+    return runner
+
+
+def _check_scale(graph: str, spec: TensorSpec, found: tuple[float, int]) -> None:
+    if spec.scale is None:
+        return
+    if np.float32(spec.scale) != np.float32(found[0]) or spec.zero_point != found[1]:
+        raise ProofError(
+            f"{graph}: {spec.name} has the scale {found[0]:g} and the zero point {found[1]} in the {NAME} file, "
+            f"{spec.scale:g} and {spec.zero_point} in the manifest; export it again."
+        )
