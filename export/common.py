@@ -29,7 +29,7 @@ from avgn.training.macs import macs_by_graph
 from export.graphs import Graph, graphs
 from export.parity import BOUNDS, Proof, prove
 from runtimes.backends import Engine, open_engine
-from runtimes.backends.torch import TorchEngine
+from runtimes.backends.torch import StackingTorchEngine, TorchEngine
 from runtimes.classifier import Classifier
 
 DEFAULT_RUN = Path(str(files("avgn") / "models" / "default.run"))
@@ -204,12 +204,12 @@ def eager_classifier(folder: Path, k: int | None = None, exit_confidence: float 
     table = graphs(model)
     records = graph_records(table, run, (TorchEngine.backend, "fp32"), dict.fromkeys(table, "fp32"))
     manifest = replace(manifest_head(run, folder.name), graphs=tuple(records.values()))
-    return Classifier(Bundle(folder, manifest, b""), eager_engine(table), k, exit_confidence)
+    return Classifier(Bundle(folder, manifest, b""), eager_engine(table, StackingTorchEngine), k, exit_confidence)
 
 
-def eager_engine(table: Mapping[str, Graph]) -> TorchEngine:
+def eager_engine(table: Mapping[str, Graph], kind: type[TorchEngine] = TorchEngine) -> TorchEngine:
     """The graphs' modules in PyTorch eager."""
-    return TorchEngine(
+    return kind(
         {name: (graph.module, tuple(spec.name for spec in graph.outputs)) for name, graph in table.items()}
     )
 

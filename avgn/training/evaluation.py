@@ -51,7 +51,7 @@ def evaluate(
     for path, record in records:
         if record.label not in labels:
             raise InputError(f"{path}: its label {record.label!r} is not one of the model's: {', '.join(labels)}.")
-        results.append(_judge(classify(path, record), record, labels.index(record.label), config))
+        results.append(judge(classify(path, record), record, labels.index(record.label), config))
     return results
 
 
@@ -72,7 +72,8 @@ def summary(results: Sequence[ClipResult]) -> dict[str, Any]:
     }
 
 
-def _judge(decision: Decision, record: SceneRecord, label: int, config: Config) -> ClipResult:
+def judge(decision: Decision, record: SceneRecord, label: int, config: Config) -> ClipResult:
+    """Compare a decision with the truth; `label` is the true one's index."""
     times = np.array(decision.times)
     salient, boxes = record.salient(times), record.boxes_at(times)
     hits = []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -28,3 +28,15 @@ class TorchEngine:
         with torch.inference_mode():
             outputs = call(*(torch.from_numpy(np.ascontiguousarray(value)) for value in inputs.values()))
         return {name: output.numpy().copy() for name, output in zip(names, outputs, strict=True)}
+
+
+class StackingTorchEngine(TorchEngine):
+    """Runs several sets of inputs as one batch, which modules take whatever its size (exported programs do not)."""
+
+    def run_each(self, graph: str, sets: Sequence[Mapping[str, NDArray[Any]]]) -> list[dict[str, NDArray[Any]]]:
+        """Outputs of `graph` for each set of inputs, all of the same size."""
+        if not sets:
+            return []
+        stacked = {name: np.concatenate([inputs[name] for inputs in sets]) for name in sets[0]}
+        parts = {name: np.split(value, len(sets)) for name, value in self.run(graph, stacked).items()}
+        return [{name: parts[name][index] for name in parts} for index in range(len(sets))]

@@ -22,7 +22,7 @@ from avgn.errors import UsageError
 from avgn.schema import plain
 from avgn.training.ablations import ABLATIONS, combined, oracle_frames, random_frames, random_patches, uniform_frames
 from avgn.training.metrics import patch_box
-from runtimes.ablated import ablated
+from runtimes.ablated import Rehearsal, ablated
 from runtimes.classifier import Classifier
 
 BOXES = ((1.0, 0.35, 0.5, 0.55, 0.7), (3.0, 0.35, 0.5, 0.55, 0.7))  # the middle: y 0.45, x 0.6
@@ -163,7 +163,8 @@ def test_time_of_a_second_call_is_left_out(bundle, monkeypatch):
 
     monkeypatch.setattr("avgn.media.read_clip", lambda path, config: tiny.tiny_clip(5))
     monkeypatch.setattr("runtimes.classifier.perf_counter", lambda: clock[0])
-    monkeypatch.setattr("runtimes.meter.perf_counter", lambda: clock[0])
+    for module in ("meter", "ablated"):
+        monkeypatch.setattr(f"runtimes.{module}.perf_counter", lambda: clock[0])
     classifier = Classifier(bundle, Slow())
     usual = classifier.classify("a.mp4").timings_ms
     assert usual["total"] == 8000  # 4 glances, select, 2 patches, classify
@@ -359,3 +360,27 @@ def test_the_command_refuses_what_is_unknown_before_it_loads_anything(capsys):
     assert run(["evaluate", "--data", "nowhere", "--bundle", "nowhere", "--ablate", "frames-best"]) == 2
     complaint = capsys.readouterr().err
     assert "sound-off-classify" in complaint and "Traceback" not in complaint and complaint.count("\n") == 1
+
+
+def test_a_clip_is_glanced_at_once_however_many_ways_are_tried(bundle, monkeypatch):
+    monkeypatch.setattr("avgn.media.read_clip", lambda path, config: tiny.tiny_clip(5))
+    engine = Aware()
+    rehearsal = Rehearsal(Classifier(bundle, engine))
+    rehearsal.open(Path("a.mp4"), RECORD)
+    found = {name: rehearsal.decision(combined([name])) for name in ABLATIONS}
+    calls = Counter(graph for graph, _ in engine.calls)
+    assert calls["glance"] == 8 and calls["select"] == 3  # heard and deaf; of the latter two, one on deaf glances
+    assert calls["focus"] < 2 * len(ABLATIONS)
+    for name, decision in found.items():
+        alone = ablated(Classifier(bundle, Aware()), combined([name]))(Path("a.mp4"), RECORD)
+        assert replace(decision, timings_ms={}) == replace(alone, timings_ms={})
+
+
+def test_fewer_snippets_and_early_exit_decide_as_the_classifier_does(bundle, monkeypatch):
+    monkeypatch.setattr("avgn.media.read_clip", lambda path, config: tiny.tiny_clip(5))
+    rehearsal = Rehearsal(Classifier(bundle, Scripted()))
+    rehearsal.open(Path("a.mp4"), RECORD)
+    for k, limit in ((1, None), (2, None), (2, 0.01), (1, 1.01)):
+        plain_one = Classifier(bundle, Scripted(), k, limit).classify("a.mp4")
+        decision = rehearsal.decision(combined([]), k, limit)
+        assert replace(decision, timings_ms={}) == replace(plain_one, timings_ms={})
