@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 import typer
 
-from avgn.commands import bench, classify, doctor, evaluate, export, info, live, macs, profile, scenes, train
+from avgn.commands import bench, classify, doctor, evaluate, export, info, live, macs, profile, scenes, study, train
 from avgn.commands.options import print_fault
 from avgn.errors import AvgnError, InputError, MissingError, UsageError
 
@@ -25,6 +25,7 @@ VERBS: tuple[Callable[..., None], ...] = (
     scenes.scenes,
     train.train,
     evaluate.evaluate,
+    study.study,
     export.export,
 )
 

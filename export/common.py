@@ -209,9 +209,7 @@ def eager_classifier(folder: Path, k: int | None = None, exit_confidence: float 
 
 def eager_engine(table: Mapping[str, Graph], kind: type[TorchEngine] = TorchEngine) -> TorchEngine:
     """The graphs' modules in PyTorch eager."""
-    return kind(
-        {name: (graph.module, tuple(spec.name for spec in graph.outputs)) for name, graph in table.items()}
-    )
+    return kind({name: (graph.module, tuple(spec.name for spec in graph.outputs)) for name, graph in table.items()})
 
 
 def print_report(report: Report, console: Console) -> None:

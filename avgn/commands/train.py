@@ -25,6 +25,12 @@ def train(
     sources: Annotated[
         Path | None, typer.Option("--sources", help="JSON list of {what, where, licence} for the model's papers.")
     ] = None,
+    network: Annotated[
+        str, typer.Option("--network", help="avgn, or dense: the yardstick that looks at every frame.")
+    ] = "avgn",
+    cached: Annotated[
+        int, typer.Option("--cached", min=0, help="Whole clips: this many fixed ones, encoded once (frozen encoders).")
+    ] = 0,
     workers: Annotated[int, typer.Option("--workers", help="Processes that make clips.")] = 0,
     resume: Annotated[bool, typer.Option("--resume", help="Go on after the last saved step.")] = False,
     json: JsonOption = False,
@@ -35,16 +41,23 @@ def train(
     clips = import_extra("avgn.data.source", "train", "avgn train")
     from avgn.config import load_config
 
+    if network not in ("avgn", "dense"):
+        raise UsageError(f"--network {network}: choose avgn or dense.")
     recipe = recipes.load_recipe(preset)
     given = {"steps": steps, "seed": seed}
     try:
         recipe = dataclasses.replace(recipe, **{name: value for name, value in given.items() if value is not None})
     except ValueError as fault:
         raise UsageError(f"avgn train: {fault}.") from fault
-    source = clips.open_source(data, load_config(preset), recipe.seed, split)
-    config = dataclasses.replace(load_config(preset), classes=len(source.labels))
+    config = load_config(preset)
+    if network == "dense":
+        config = import_extra("avgn.network.dense", "train", "avgn train").dense_config(config)
+    source = clips.open_source(data, config, recipe.seed, split)
+    config = dataclasses.replace(config, classes=len(source.labels))
     papers = import_extra("avgn.network.checkpoint", "train", "avgn train").read_sources(sources) if sources else ()
-    job = training.Job(config, recipe, source, out, weights, start, papers, workers, resume)
+    job = training.Job(
+        config, recipe, source, out, weights, start, papers, workers, resume, network=network, cached=cached
+    )
     folder = training.train(job, console(stderr=True))
     if json:
         print_json({"run": str(folder), "labels": list(source.labels)})

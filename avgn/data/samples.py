@@ -51,7 +51,10 @@ class Glimpse:
 class ClipSource(Protocol):
     """An endless source of training clips: the same index always gives the same clip."""
 
-    labels: tuple[str, ...]
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The classes, in the order of the model's answers."""
+        ...
 
     def sample(self, index: int) -> Sample:
         """Clip `index` >= 0."""
@@ -88,9 +91,13 @@ def collate(samples: Sequence[Sample]) -> tuple[Batch, Truth]:
 
 
 def on_device(batch: Batch, device: torch.device) -> Batch:
-    """Move a batch and scale its frames to 0..1; the network itself converts the few pictures that it looks at."""
+    """Move a batch and scale its frames to 0..1; the network itself converts the few pictures that it looks at.
+
+    Frames that are real numbers are maps of a frozen encoder (see `avgn.training.cached`) and stay what they are.
+    """
     moved = Batch(*(value.to(device, non_blocking=True) for value in batch))
-    return moved._replace(frames=unit_range(moved.frames))
+    pixels = moved.frames.dtype == torch.uint8
+    return moved._replace(frames=unit_range(moved.frames) if pixels else moved.frames.float(), mel=moved.mel.float())
 
 
 def unit_range(pixels: Tensor) -> Tensor:

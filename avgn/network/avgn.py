@@ -42,6 +42,8 @@ class Glance(NamedTuple):
 class AVGN(nn.Module):
     """The audio-visual glance network for one Config."""
 
+    frames_go_to = "frame"  # which encoder sees the whole frames
+
     def __init__(self, config: Config) -> None:
         super().__init__()
         self.config = config

@@ -6,19 +6,24 @@ import json
 import secrets
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, TypeVar
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
+from torch import Tensor, nn
 
 from avgn.config import Config
 from avgn.errors import InputError
 from avgn.files import parse_json, write_file
 from avgn.manifest import Source
 from avgn.network.avgn import AVGN
+from avgn.network.dense import Dense
 from avgn.schema import build, plain
 
 FORMAT = 1
+Network = Literal["avgn", "dense"]
+N = TypeVar("N", bound=nn.Module)
 
 
 @dataclass(frozen=True)
@@ -32,14 +37,15 @@ class Run:
     trained: str  # on what, for how long; "not trained" for a fresh net
     sources: tuple[Source, ...] = ()
     exit_confidence: float | None = None
+    network: Network = "avgn"
 
 
-def new_run(config: Config, labels: tuple[str, ...], trained: str = "not trained") -> Run:
+def new_run(config: Config, labels: tuple[str, ...], trained: str = "not trained", network: Network = "avgn") -> Run:
     """Make a Run with a fresh identity."""
-    return Run(FORMAT, secrets.token_hex(8), labels, config, trained)
+    return Run(FORMAT, secrets.token_hex(8), labels, config, trained, network=network)
 
 
-def save_run(folder: Path, model: AVGN, run: Run, half: bool = False) -> None:
+def save_run(folder: Path, model: nn.Module, run: Run, half: bool = False) -> None:
     """Write `model` and `run` to `folder`; with `half`, weights are rounded to fp16 on disk (half the size)."""
     folder.mkdir(parents=True, exist_ok=True)
     kind = torch.float16 if half else torch.float32
@@ -58,19 +64,39 @@ def write_run(folder: Path, run: Run) -> None:
 
 
 def load_run(folder: Path) -> tuple[AVGN, Run]:
-    """Read a run back, in evaluation mode. Raises InputError naming what is missing or wrong."""
+    """Read a run of AVGN back, in evaluation mode. Raises InputError naming what is missing or wrong."""
+    run = _run_of(folder, "avgn")
+    return _filled(AVGN(run.config), folder), run
+
+
+def load_dense(folder: Path) -> tuple[Dense, Run]:
+    """The same for a run of the dense yardstick."""
+    run = _run_of(folder, "dense")
+    return _filled(Dense(run.config), folder), run
+
+
+def _run_of(folder: Path, network: Network) -> Run:
     run = read_run(folder)
-    model = AVGN(run.config)
+    if run.network != network:
+        raise InputError(f"{folder}: is a run of the {run.network} network, not of {network}; name another run.")
+    return run
+
+
+def load_weights(folder: Path) -> dict[str, Tensor]:
+    """The weights of any run, by name. Raises InputError where they cannot be read."""
     path = folder / "model.safetensors"
     try:
-        weights = load_file(path)
+        return load_file(path)
     except (OSError, SafetensorError) as fault:
         raise InputError(f"{path}: not a readable safetensors file ({fault}); is this the folder of a run?") from fault
+
+
+def _filled(model: N, folder: Path) -> N:
     try:
-        model.load_state_dict(weights)
+        model.load_state_dict(load_weights(folder))
     except RuntimeError as fault:
-        raise InputError(f"{path}: the weights do not fit run.json's configuration: {fault}") from fault
-    return model.eval(), run
+        raise InputError(f"{folder}: the weights do not fit run.json's configuration: {fault}") from fault
+    return model.eval()
 
 
 def read_sources(path: Path) -> tuple[Source, ...]:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from lightning_fabric import Fabric
@@ -18,12 +18,12 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader, Dataset
 
-from avgn.network.avgn import AVGN
 from avgn.training.log import MetricsLog
 from avgn.training.recipe import PARTS, Recipe
 from avgn.training.state import load_state, save_state
 
 _LOG_EVERY = 10  # steps
+N = TypeVar("N", bound=nn.Module)
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Phase:
     batch: int
     item: Callable[[int], Any]
     collate: Callable[[list[Any]], Any]
-    step: Callable[[AVGN, Any], dict[str, Tensor]]
+    step: Callable[[Any, Any], dict[str, Tensor]]
     frozen: tuple[str, ...] = ()  # parts of the network that keep what they have
 
 
@@ -55,7 +55,7 @@ class Items(Dataset[Any]):
 class Step(nn.Module):
     """A phase's losses as a module's forward, so that DistributedDataParallel sees them."""
 
-    def __init__(self, model: AVGN, losses: Callable[[AVGN, Any], dict[str, Tensor]]) -> None:
+    def __init__(self, model: nn.Module, losses: Callable[[Any, Any], dict[str, Tensor]]) -> None:
         super().__init__()
         self.model, self.losses = model, losses
 
@@ -78,14 +78,14 @@ def make_fabric(precision: str) -> Fabric:
 
 def run_phase(
     fabric: Fabric,
-    model: AVGN,
+    model: N,
     phase: Phase,
     recipe: Recipe,
     folder: Path,
     console: Console,
     resume: bool,
     workers: int,
-) -> AVGN:
+) -> N:
     """Train `model` through `phase` and return its moving average; state is kept in `folder`."""
     # twice as fast for convolutions in bfloat16
     model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -120,11 +120,11 @@ def run_phase(
             if fabric.is_global_zero and ((step + 1) % recipe.save_every == 0 or step + 1 == phase.steps):
                 save_state(state, step + 1, model, average, optimiser)
     fabric.barrier()
-    trained: AVGN = average.module  # type: ignore[assignment]
+    trained: N = average.module  # type: ignore[assignment]
     return trained
 
 
-def make_optimiser(model: AVGN, recipe: Recipe, frozen: tuple[str, ...] = ()) -> torch.optim.Optimizer:
+def make_optimiser(model: nn.Module, recipe: Recipe, frozen: tuple[str, ...] = ()) -> torch.optim.Optimizer:
     """One parameter group per part and kind; biases, norms and embeddings are not decayed; `frozen` parts stay out."""
     groups = []
     for part, parameters in parts(model).items():
@@ -141,7 +141,7 @@ def make_optimiser(model: AVGN, recipe: Recipe, frozen: tuple[str, ...] = ()) ->
     return torch.optim.AdamW(groups, lr=recipe.rate)
 
 
-def parts(model: AVGN) -> dict[str, list[nn.Parameter]]:
+def parts(model: nn.Module) -> dict[str, list[nn.Parameter]]:
     """The model's parameters by part (`avgn.training.recipe.PARTS`)."""
     table: dict[str, list[nn.Parameter]] = {part: [] for part in PARTS}
     for name, parameter in model.named_parameters():
@@ -161,15 +161,15 @@ def set_rate(optimiser: torch.optim.Optimizer, recipe: Recipe, step: int, steps:
     return rate
 
 
-def _set_modes(model: AVGN, recipe: Recipe, frozen: tuple[str, ...]) -> None:
+def _set_modes(model: nn.Module, recipe: Recipe, frozen: tuple[str, ...]) -> None:
     """Training mode, but frozen parts, and batch norms if so wished, keep their statistics."""
     model.train()
     for module in model.modules():
         if recipe.frozen_norms and isinstance(module, nn.BatchNorm2d):
             module.eval()
-    for part in frozen:
-        if part != "rest":
-            getattr(model, part).eval()
+    for name, module in model.named_children():
+        if name in frozen:
+            module.eval()
 
 
 def _batches(fabric: Fabric, phase: Phase, start: int, workers: int) -> Iterator[Any]:

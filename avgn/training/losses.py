@@ -35,8 +35,8 @@ def losses(out: Outputs, truth: Truth, weights: LossWeights, training: Selection
         "chosen": F.cross_entropy(out.logits, label) / 2,
         "random": F.cross_entropy(out.random_logits, label) / 2,
         "early": weights.early * F.cross_entropy(out.selected.logits, label),
-        "frame": weights.frame * _weighted(out.frame_logits, label, shares * out.seen),
-        "sound": weights.sound * _weighted(out.sound_logits, label, shares * out.heard),
+        "frame": weights.frame * weighted(out.frame_logits, label, shares * out.seen),
+        "sound": weights.sound * weighted(out.sound_logits, label, shares * out.heard),
         "local": weights.local * _local(out, label, shares),
         "saliency": weights.saliency * _saliency(out, label, training),
     }
@@ -58,11 +58,16 @@ def true_place(heat: Tensor, boxes: Tensor, seen: Tensor) -> Tensor:
     """Cross entropy of softmax(`heat` [B,T,h,w]) against the share of each cell that the true box [B,T,4] covers."""
     height, width = heat.shape[-2:]
     known = seen * ~boxes.isnan().any(-1)
-    y0, x0, y1, x1 = boxes.nan_to_num(0.0).unbind(-1)
-    cover = _cover(y0, y1, height)[..., :, None] * _cover(x0, x1, width)[..., None, :]
+    cover = box_cover(boxes.nan_to_num(0.0), height, width)
     target = cover / cover.sum((-2, -1), keepdim=True).clamp(min=1e-6)
     each = -(target * heat.flatten(-2).log_softmax(-1).unflatten(-1, (height, width))).sum((-2, -1))
     return (each * known).sum() / known.sum().clamp(min=1)
+
+
+def box_cover(boxes: Tensor, height: int, width: int) -> Tensor:
+    """How much of each cell of a `height` x `width` grid lies in the `boxes` [...,4]: [...,height,width] in 0..1."""
+    y0, x0, y1, x1 = boxes.unbind(-1)
+    return _cover(y0, y1, height)[..., :, None] * _cover(x0, x1, width)[..., None, :]
 
 
 def _cover(low: Tensor, high: Tensor, cells: int) -> Tensor:
@@ -80,7 +85,7 @@ def _shares(out: Outputs, truth: Truth | None) -> Tensor:
     return out.selected.saliency.detach().softmax(1)
 
 
-def _weighted(logits: Tensor, label: Tensor, share: Tensor) -> Tensor:
+def weighted(logits: Tensor, label: Tensor, share: Tensor) -> Tensor:
     """Cross entropy of `logits` [B,T,C] with the clip's label, weighted by `share` [B,T]."""
     count = logits.shape[1]
     each = F.cross_entropy(logits.flatten(0, 1), label.repeat_interleave(count), reduction="none")
@@ -89,9 +94,9 @@ def _weighted(logits: Tensor, label: Tensor, share: Tensor) -> Tensor:
 
 def _local(out: Outputs, label: Tensor, shares: Tensor) -> Tensor:
     """The focus encoder's auxiliary loss: chosen snippets by their share, random ones lightly."""
-    chosen = _weighted(out.local_logits, label, gather(shares * out.seen, out.when))
+    chosen = weighted(out.local_logits, label, gather(shares * out.seen, out.when))
     even = torch.ones_like(out.random_local_logits[..., 0])
-    return chosen + 0.1 * _weighted(out.random_local_logits, label, even)
+    return chosen + 0.1 * weighted(out.random_local_logits, label, even)
 
 
 def _saliency(out: Outputs, label: Tensor, training: SelectionTraining) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +23,7 @@ _VECTOR_PRODUCTS = {
 }
 
 
-def count(module: nn.Module, *inputs: Tensor) -> int:
+def count(module: nn.Module, *inputs: Any) -> int:
     """MACs of one forward of `module` on `inputs`, in evaluation mode: convolutions and matrix products alone.
 
     Attention is counted as its projections and its two products. Biases, activations, norms, softmax and other

@@ -22,7 +22,8 @@ class Recipe:
 
     `rates` multiplies `rate` part by part. `warm_up` steps teach the three encoders single pictures and sounds before
     whole clips are seen; `frozen` parts then keep what they have, which saves most of the work. Steps are optimiser
-    steps. With `frozen_norms` batch norms keep the statistics they came with: batches of few clips would blur them.
+    steps. `deaf_patches` keeps the sound from AESPA and π, in training and after. With `frozen_norms` batch norms keep
+    the statistics they came with: batches of few clips would blur them.
     """
 
     steps: int = 2000
@@ -38,6 +39,7 @@ class Recipe:
     clip_norm: float = 5.0
     ema: float = 0.99
     modality_dropout: float = 0.15
+    deaf_patches: bool = False
     frozen_norms: bool = True
     precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = "auto"
     losses: LossWeights = field(default_factory=LossWeights)

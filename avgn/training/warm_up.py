@@ -44,12 +44,13 @@ def warm_up_losses(model: AVGN, batch: GlimpseBatch) -> dict[str, Tensor]:
     patches = model.focus_head(model.focus(unit_range(batch.patch)))
     sounds = model.sound_head(encoders.pool(model.sound_encoder(batch.mel)))
     terms = {
-        "frame": _where(frames, batch.label, batch.seen),
-        "local": _where(patches, batch.label, batch.seen),
-        "sound": _where(sounds, batch.label, batch.heard),
+        "frame": where(frames, batch.label, batch.seen),
+        "local": where(patches, batch.label, batch.seen),
+        "sound": where(sounds, batch.label, batch.heard),
     }
     return terms | {"total": torch.stack(list(terms.values())).sum()}
 
 
-def _where(logits: Tensor, label: Tensor, mask: Tensor) -> Tensor:
+def where(logits: Tensor, label: Tensor, mask: Tensor) -> Tensor:
+    """Cross entropy of `logits` [N,C] with `label` [N], over those in `mask` [N]."""
     return (F.cross_entropy(logits, label, reduction="none") * mask).sum() / mask.sum().clamp(min=1)
