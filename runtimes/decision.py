@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from avgn.health import clip_warnings
 from avgn.schema import plain
 
 TOP = 5
@@ -52,10 +53,15 @@ class Decision:
     """[C] of all labels, in the bundle's order; not part of the JSON."""
 
     def as_json(self) -> dict[str, Any]:
-        """Plain dicts and lists, ready for `json.dumps`."""
+        """Plain dicts and lists, ready for `json.dumps`; `warnings` are signs of trouble (`avgn.health`)."""
         data: dict[str, Any] = plain(self)
         del data["probabilities"]
-        return data
+        return data | {"warnings": self.warnings}
+
+    @property
+    def warnings(self) -> list[str]:
+        """What in this decision is a known sign of trouble, one sentence each."""
+        return clip_warnings(self.saliency)
 
 
 def softmax(logits: NDArray[np.float32]) -> NDArray[np.float64]:

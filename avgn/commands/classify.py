@@ -17,6 +17,7 @@ from avgn.commands.options import (
     console,
     print_fault,
     print_json,
+    print_warning,
     printable,
 )
 from avgn.errors import AvgnError, UsageError
@@ -92,6 +93,8 @@ def _decide(classifier: Classifier, files: list[Path], json: bool) -> tuple[list
             worst = max(worst, fault.exit_code)
             continue
         decisions.append(decision)
+        for warning in decision.warnings:
+            print_warning(f"{decision.file}: {warning}")
         if not json:
             lines = _lines(decision) if len(files) == 1 else [_row(decision, f"{number}/{len(files)}")]
             for line in lines:

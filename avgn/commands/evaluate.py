@@ -17,6 +17,7 @@ from avgn.commands.options import (
     ThreadsOption,
     console,
     print_json,
+    print_warning,
 )
 from avgn.errors import UsageError
 from avgn.extras import import_extra
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from avgn.training.ablations import Ablation
     from runtimes.classifier import Classifier
     from runtimes.decision import Decision
+
+    Classify = Callable[[Path, SceneRecord], Decision]
 
 
 def _list_ablations(names: list[str] | None) -> list[str] | None:
@@ -90,15 +93,38 @@ def evaluate(
     folder = data if data.is_dir() else data.parent
     records = [(folder / record.file, record) for record in scenes.read_scenes(data)]
     watched = track(records, "evaluate", console=console(stderr=True))
-    classify = _classify(classifier, ablation)
+    classify, decisions = _remembering(_classify(classifier, ablation))
     results = judging.evaluate(classify, watched, classifier.labels, classifier.config)
-    found = {"ablated": names, **judging.summary(results)}
+    found = {"ablated": names, **judging.summary(results), "warnings": []}
+    if not names:
+        found["warnings"] = _warnings(classifier, decisions, records)
     if record is not None:
         _record(classifier, found, record, "+".join(sorted({scene.split for _, scene in records})))
+    for warning in found["warnings"]:
+        print_warning(warning)
     if json:
         print_json(found)
     else:
         _show(found)
+
+
+def _remembering(classify: Classify) -> tuple[Classify, list[Decision]]:
+    """The same, and the decisions that it made."""
+    made: list[Decision] = []
+
+    def remembering(path: Path, record: SceneRecord) -> Decision:
+        made.append(classify(path, record))
+        return made[-1]
+
+    return remembering, made
+
+
+def _warnings(classifier: Classifier, decisions: list[Decision], records: list[tuple[Path, SceneRecord]]) -> list[str]:
+    from runtimes.ablated import Rehearsal
+
+    health = import_extra("avgn.training.health", "train", "avgn evaluate")
+    told: list[str] = health.warnings_of(decisions, Rehearsal(classifier), records)
+    return told
 
 
 def _record(classifier: Classifier, found: dict[str, Any], data: str, split: str) -> None:
@@ -113,7 +139,7 @@ def _ablations() -> ModuleType:
     return import_extra("avgn.training.ablations", "train", "avgn evaluate --ablate")
 
 
-def _classify(classifier: Classifier, ablation: Ablation | None) -> Callable[[Path, SceneRecord], Decision]:
+def _classify(classifier: Classifier, ablation: Ablation | None) -> Classify:
     if ablation is None:
         return lambda path, record: classifier.classify(path)
     from runtimes.ablated import ablated

@@ -47,3 +47,8 @@ def printable(text: object) -> str:
 def print_fault(fault: Exception) -> None:
     """One line on standard error."""
     print(f"avgn: {printable(fault)}", file=sys.stderr)
+
+
+def print_warning(text: str) -> None:
+    """One line on standard error, for what is no fault but worth a look."""
+    print(f"avgn: warning: {printable(text)}", file=sys.stderr)
