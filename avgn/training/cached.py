@@ -118,8 +118,9 @@ def _encoded(model: AVGN | Dense, sample: Sample) -> Sample:
     """`sample` with the encoders' maps for frames and log-mels; the dense net needs no more than their means."""
     part = model.frames_go_to
     encoder, pixels = getattr(model, f"{part}_encoder").eval(), getattr(model, f"{part}_pixels")
-    frames = encode(encoder, pixels(unit_range(torch.from_numpy(sample.frames))))
-    sounds = encode(model.sound_encoder.eval(), torch.from_numpy(sample.mel))
+    device = next(model.parameters()).device
+    frames = encode(encoder, pixels(unit_range(torch.from_numpy(sample.frames).to(device))))
+    sounds = encode(model.sound_encoder.eval(), torch.from_numpy(sample.mel).to(device))
     pictures = sample.pictures
     if isinstance(model, Dense):
         frames, sounds = (encoders.pool(value)[..., None, None] for value in (frames, sounds))
@@ -128,7 +129,7 @@ def _encoded(model: AVGN | Dense, sample: Sample) -> Sample:
 
 
 def _half(values: Tensor) -> NDArray[Any]:
-    return values.contiguous().numpy().astype(np.float16)
+    return values.cpu().contiguous().numpy().astype(np.float16)
 
 
 def _array(path: Path, like: NDArray[Any], count: int, there: bool) -> np.memmap[Any, Any]:

@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from avgn.config import Config
-from avgn.data.source import open_source
+from avgn.data.source import SceneSource, open_source
 from avgn.errors import UsageError
 from avgn.network.checkpoint import Network, read_run
 from avgn.network.dense import dense_config
@@ -87,20 +87,23 @@ def retrain(plan: Plan, names: Sequence[str], console: Console) -> list[tuple[st
     if unknown:
         raise UsageError(f"--train {unknown[0]}: unknown; choose from all, {', '.join(VARIATIONS)}.")
     runs = []
+    sources: dict[Network, SceneSource] = {}  # reading the material takes a while, and is the same for all of a network
     for name in chosen:
         for seed in range(plan.seeds):
             folder = plan.folder / f"{name}-{seed}"
             if not (folder / "model.safetensors").is_file():
                 console.print(f"trains {name}, seed {seed}", markup=False)
-                train(_job(plan, VARIATIONS[name], folder, seed), console)
+                train(_job(plan, VARIATIONS[name], folder, seed, sources), console)
             runs.append((name, folder))
     return runs
 
 
-def _job(plan: Plan, variation: Variation, folder: Path, seed: int) -> Job:
+def _job(plan: Plan, variation: Variation, folder: Path, seed: int, sources: dict[Network, SceneSource]) -> Job:
     run = read_run(plan.start)
     config = varied(run.config, variation)
-    source = open_source(plan.material, config, 0, plan.split)
+    if variation.network not in sources:
+        sources[variation.network] = open_source(plan.material, config, 0, plan.split)
+    source = sources[variation.network]
     if source.labels != run.labels:
         raise UsageError(f"{plan.material}: has other classes than {plan.start}; name the material it was trained on.")
     recipe = Recipe(
