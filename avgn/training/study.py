@@ -90,7 +90,7 @@ def _says(parts: Sequence[str]) -> str:
 
 @dataclass(frozen=True)
 class Answer:
-    """One line of a store: what came of one clip in one way; None where a measure does not apply."""
+    """One line of a store: what came of one clip in one way; None where a measure does not apply. Times are not kept."""
 
     clip: str
     way: str
@@ -100,20 +100,18 @@ class Answer:
     saliency_ap: float | None
     patch_hits: tuple[bool, ...]
     macs: int
-    milliseconds: float = 0.0
 
     @classmethod
     def of(cls, clip: str, way: str, found: ClipResult) -> Answer:
         """What to keep of a result."""
         probabilities = tuple(round(value, 6) for value in found.probabilities)
         saliency = None if math.isnan(found.saliency_ap) else round(found.saliency_ap, 6)
-        spent = round(found.milliseconds, 3)
-        return cls(clip, way, found.kind, found.label, probabilities, saliency, found.patch_hits, found.macs, spent)
+        return cls(clip, way, found.kind, found.label, probabilities, saliency, found.patch_hits, found.macs)
 
     def result(self) -> ClipResult:
         """The result that was kept."""
         ap = math.nan if self.saliency_ap is None else self.saliency_ap
-        return ClipResult(self.kind, self.label, self.probabilities, ap, self.patch_hits, self.macs, self.milliseconds)
+        return ClipResult(self.kind, self.label, self.probabilities, ap, self.patch_hits, self.macs, math.nan)
 
 
 class Store:
