@@ -90,7 +90,7 @@ def _says(parts: Sequence[str]) -> str:
 
 @dataclass(frozen=True)
 class Answer:
-    """One line of a store: what came of one clip in one way; None where a measure does not apply. Times are not kept."""
+    """One line of a store: one clip in one way, without times; None where a measure does not apply."""
 
     clip: str
     way: str

@@ -17,7 +17,9 @@ from avgn.logmel import log_mel
 from runtimes.backends import open_engine
 from runtimes.classifier import Classifier
 
-ORDER = "file label score top saliency times selected centres heard seen exited macs backend precision timings_ms"
+ORDER = (
+    "file label score top saliency times selected centres heard seen exited macs backend precision timings_ms warnings"
+)
 
 
 @pytest.fixture(scope="module")

@@ -125,9 +125,7 @@ def test_at_rest_it_glances_and_answers_less_and_wakes_at_once(bundle):
     engine = tiny.NumpyEngine()
     source = scripted.ScriptedSource(pictures=lambda number: scripted.colours(1), wave=loud, seconds=22.0)
     moments = []
-    decisions = list(
-        stream(bundle, source, LiveSettings(idle=IdleSettings(patience=2.0)), [moments.append], engine)
-    )
+    decisions = list(stream(bundle, source, LiveSettings(idle=IdleSettings(patience=2.0)), [moments.append], engine))
     resting = [decision for decision in decisions if 4 <= decision.time <= 20]
     assert all(decision.idle for decision in resting) and len(resting) <= 17
     glances = [graph for graph, _ in engine.calls].count("glance")
