@@ -159,7 +159,7 @@ def _trained(folder: Path) -> str:
     if folder.suffix == ".avgn":
         return "a bundle"
     run = read_run(folder)
-    return f"{run.network}, {run.trained}"
+    return f"{run.network}, {run.trained.split(', seed')[0]}"
 
 
 def _made(sets: dict[str, Scenes], models: int) -> str:
