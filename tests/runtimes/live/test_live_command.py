@@ -197,3 +197,16 @@ def test_the_service_runs_a_command_line_that_exists():
     (line,) = [line for line in unit.splitlines() if line.startswith("ExecStart=")]
     words = line.removeprefix("ExecStart=/opt/avgn/bin/avgn ").replace("$AVGN_LIVE", "--help").split()
     assert words[0] == "live" and run(words) == 0
+
+
+def test_a_recording_replays_the_same_every_time(bundle, clip, tmp_path, capsys):
+    session = tmp_path / "session"
+    engine = ["--bundle", bundle, "--threads", "1", "--json"]
+    line = ["live", "--camera", clip, "--mic", "camera", "--record", str(session), "--duration", "2.6"]
+    assert run([*line, *engine]) == 0
+    lived = capsys.readouterr().out.splitlines()
+    told = []
+    for _ in range(2):
+        assert run(["live", "--replay", str(session), "--fast", *engine]) == 0
+        told.append([untimed(line) for line in capsys.readouterr().out.splitlines()])
+    assert told[0] == told[1] and lived and len(told[0]) >= 1
