@@ -26,7 +26,7 @@ DEFAULT = "default"
 # Blocks of this length, and how many may wait for us (two seconds).
 _BLOCK, _WAITING = 0.02, 100
 # Seconds without a block after which the device is taken for lost, and between two looks.
-_STALE, _LOOK = 1.0, 0.01
+_STALE, _LOOK = 1.0, 0.02
 _BUSY = ("unavailable", "busy", "-9985")
 # ALSA puts the card's number into its name, which is another after the next start.
 _NUMBERS = re.compile(r"\s*[(,]\s*hw:\d+,\d+\s*\)?")

@@ -25,8 +25,8 @@ from runtimes.capture.parts import PicturePart, SoundPart
 
 FORMAT = 1
 CLOCK = "clock.jsonl"
-# Events that wait for the encoder: two seconds of a usual camera and microphone.
-_WAITING = 160
+# Events that wait for the encoder, and how many of them may be frames, which are large: a second of a usual camera.
+_WAITING, _FRAMES = 160, 30
 _LARGEST = 1 << 15
 
 
@@ -157,6 +157,7 @@ class Recorder:
         self.lost = 0
         self.fault = ""
         self._missed = {FrameEvent: 0, SoundEvent: 0, DeviceEvent: 0}
+        self._queued = self._taken = 0  # frames; each is written by one thread only
         self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
         self._thread.start()
 
@@ -167,9 +168,13 @@ class Recorder:
             event = replace(event, lost=event.lost + missed)
         elif missed and isinstance(event, SoundEvent):
             event = replace(event, after_gap=True)
+        is_frame = isinstance(event, FrameEvent)
         try:
+            if is_frame and self._queued - self._taken >= _FRAMES:
+                raise queue.Full
             self._queue.put_nowait(event)
             self._missed[type(event)] = 0
+            self._queued += is_frame
         except queue.Full:
             self.lost += 1
             self._missed[type(event)] += 1
@@ -181,6 +186,7 @@ class Recorder:
 
     def _run(self) -> None:
         while (event := self._queue.get()) is not None:
+            self._taken += isinstance(event, FrameEvent)
             self._try(partial(self._writer.write, event))
         self._try(self._writer.close)
 

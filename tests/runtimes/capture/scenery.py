@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from functools import cache
 
 import numpy as np
@@ -59,3 +60,22 @@ def misplaced(samples, start, rate=SOUND.rate):
 @cache
 def _carrier(count, rate):
     return np.exp(-2j * np.pi * TONE * np.arange(count) / rate)
+
+
+def wait_for(condition, seconds=30.0):
+    """Until it holds; for tests with real devices only."""
+    until = time.perf_counter() + seconds
+    while not (held := condition()):
+        assert time.perf_counter() < until, "waited too long"
+        time.sleep(0.02)
+    return held
+
+
+def wait_for_snippet(source, good):
+    """The first snippet of now that is `good`."""
+
+    def found():
+        snippet = source.snapshot(source.clock.now())
+        return snippet if good(snippet) else None
+
+    return wait_for(found)

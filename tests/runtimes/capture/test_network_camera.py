@@ -6,7 +6,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 import av
@@ -14,7 +13,7 @@ import numpy as np
 import pytest
 import scenery
 
-from runtimes.capture import open_live
+from runtimes.capture import open_live, open_replay
 from runtimes.capture.source import State
 
 
@@ -42,13 +41,6 @@ class Station:
             self.program.wait(10)
 
 
-def wait_for(condition, seconds=20.0):
-    until = time.perf_counter() + seconds
-    while not condition():
-        assert time.perf_counter() < until, "waited too long"
-        time.sleep(0.02)
-
-
 @pytest.fixture
 def station():
     if "libx264" not in av.codecs_available or "mp2" not in av.codecs_available:
@@ -61,24 +53,29 @@ def station():
 def test_a_stream_is_seen_and_heard_and_found_again_after_it_broke(station, tmp_path):
     source = open_live(station.url, "camera", scenery.SOUND, record=tmp_path / "kept")
     source.start()
-    wait_for(lambda: source.status.state is State.LOST)
+    scenery.wait_for(lambda: source.status.state is State.LOST)
     assert "cannot be opened" in source.status.picture.fault
     station.go_on_air()
-    wait_for(lambda: source.status.state is State.RUNNING and source.counters.sound_ms > 2000)
-    snippet = source.snapshot(source.clock.now())
-    assert snippet.seen and snippet.heard
-    assert snippet.frame_age < 1.0 and snippet.picture.scaled(48).shape == (48, 64, 3)
+    scenery.wait_for(lambda: source.status.state is State.RUNNING and source.counters.sound_ms > 2000)
+    snippet = scenery.wait_for_snippet(source, lambda found: found.seen and found.heard and found.frame_age < 0.2)
+    assert snippet.picture.scaled(48).shape == (48, 64, 3)
     assert np.abs(snippet.sound).max() > 0.3
     newer = source.snapshot(source.clock.now())
     assert newer.frame.number >= snippet.frame.number
 
     station.go_off_air()
-    wait_for(lambda: source.status.state is State.LOST)
+    scenery.wait_for(lambda: source.status.state is State.LOST)
     frames = source.counters.frames
     station.go_on_air()
-    wait_for(lambda: source.status.state is State.RUNNING and source.counters.frames > frames)
+    scenery.wait_for(lambda: source.status.state is State.RUNNING and source.counters.frames > frames)
     assert source.counters.reconnects == 2  # picture and sound
     source.close()
     source.close()
     assert source.status.state is State.ENDED
+    kept = open_replay(tmp_path / "kept", scenery.SOUND)
+    kept.start()
+    kept.clock.wait_until(source.clock.now())
+    kept.snapshot(kept.clock.now())
+    assert kept.status.state is State.ENDED and kept.counters.reconnects == 2
+    assert kept.counters.frames == source.counters.frames and kept.counters.sound_ms == source.counters.sound_ms
     assert not [thread.name for thread in threading.enumerate() if thread.name in ("picture", "sound", "recorder")]

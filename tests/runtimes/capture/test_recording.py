@@ -219,6 +219,17 @@ def test_a_disk_that_is_too_slow_costs_events_but_never_time():
     assert writer.events[-2].after_gap and not writer.events[-3].after_gap
 
 
+def test_frames_that_wait_for_the_disk_are_few():
+    writer = SlowWriter()
+    recorder = Recorder(writer)
+    for frame in scenery.camera(10):
+        recorder.take(frame)
+    assert recorder.lost in (69, 70)  # 30 wait, one may be with the writer
+    writer.go.set()
+    recorder.close()
+    assert len(writer.events) == 101 - recorder.lost
+
+
 def test_a_full_disk_ends_the_recording_and_nothing_else(tmp_path):
     class Full(SlowWriter):
         def write(self, event):
