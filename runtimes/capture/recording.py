@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import json
 import queue
+import sys
 import threading
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
@@ -25,8 +27,8 @@ from runtimes.capture.parts import PicturePart, SoundPart
 
 FORMAT = 1
 CLOCK = "clock.jsonl"
-# Events that wait for the encoder, and how many of them may be frames, which are large: a second of a usual camera.
-_WAITING, _FRAMES = 160, 30
+# How many frames may wait for the encoder (a second of a usual camera: they are large), and how many blocks of sound.
+_WAITING: dict[type[Event], int] = {FrameEvent: 30, SoundEvent: 120}
 _LARGEST = 1 << 15
 
 
@@ -153,31 +155,27 @@ class Recorder:
 
     def __init__(self, writer: RecordingWriter) -> None:
         self._writer = writer
-        self._queue: queue.Queue[Event | None] = queue.Queue(_WAITING)
+        self._queue: queue.Queue[Event | None] = queue.Queue()
         self.lost = 0
         self.fault = ""
-        self._missed = {FrameEvent: 0, SoundEvent: 0, DeviceEvent: 0}
-        self._queued = self._taken = 0  # frames; each is written by one thread only
+        # of each kind: put into the queue, taken out of it (by the other thread), and left out since the last
+        self._put, self._taken, self._missed = Counter[type[Event]](), Counter[type[Event]](), Counter[type[Event]]()
         self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
         self._thread.start()
 
     def take(self, event: Event) -> None:
         """Record an event, without waiting."""
-        missed = self._missed[type(event)]
-        if missed and isinstance(event, FrameEvent):
+        kind = type(event)
+        if self._put[kind] - self._taken[kind] >= _WAITING.get(kind, sys.maxsize):
+            self.lost += 1
+            self._missed[kind] += 1
+            return
+        if (missed := self._missed.pop(kind, 0)) and isinstance(event, FrameEvent):
             event = replace(event, lost=event.lost + missed)
         elif missed and isinstance(event, SoundEvent):
             event = replace(event, after_gap=True)
-        is_frame = isinstance(event, FrameEvent)
-        try:
-            if is_frame and self._queued - self._taken >= _FRAMES:
-                raise queue.Full
-            self._queue.put_nowait(event)
-            self._missed[type(event)] = 0
-            self._queued += is_frame
-        except queue.Full:
-            self.lost += 1
-            self._missed[type(event)] += 1
+        self._put[kind] += 1
+        self._queue.put(event)
 
     def close(self) -> None:
         """Write what is left and finish the files."""
@@ -186,7 +184,7 @@ class Recorder:
 
     def _run(self) -> None:
         while (event := self._queue.get()) is not None:
-            self._taken += isinstance(event, FrameEvent)
+            self._taken[type(event)] += 1
             self._try(partial(self._writer.write, event))
         self._try(self._writer.close)
 

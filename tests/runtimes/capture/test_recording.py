@@ -209,7 +209,7 @@ def test_a_disk_that_is_too_slow_costs_events_but_never_time():
     blocks = list(scenery.microphone(6))  # 300 of them
     for block in blocks[:250]:
         recorder.take(block)
-    assert 80 < recorder.lost < 95
+    assert recorder.lost in (129, 130)  # 120 wait, one may be with the writer
     writer.go.set()
     while recorder._queue.qsize():
         pass
