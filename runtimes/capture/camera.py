@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import errno
 import threading
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
+from statistics import median
 from typing import Any
 
 import av
@@ -21,9 +23,8 @@ from avgn.pictures import FramePicture
 from avgn.sound_track import SoundRun
 from avgn.tracks import best_stream, open_container
 from runtimes.capture.addresses import Address, cameras, device_path
-from runtimes.capture.clock import DeviceClock
 from runtimes.capture.devices import Device, DeviceError
-from runtimes.capture.events import FrameEvent, Kind, Sink, SoundEvent
+from runtimes.capture.events import KINDS, FrameEvent, Kind, Sink, SoundEvent
 from runtimes.capture.source import Clock, State
 
 # Seconds to wait for an answer, and for the next packet.
@@ -33,6 +34,8 @@ _BEHIND = ((1.5, "NONKEY"), (0.5, "NONREF"))
 _CAUGHT_UP = 0.2
 # More seconds between a stream's sound and picture are an error in its timestamps.
 _MOST_SKEW = 5.0
+# Packets that the skew is judged by: two seconds or so.
+_LEADS = 99
 # Our clock may be this much slower than the stream's.
 _DRIFT = 0.001
 
@@ -125,7 +128,7 @@ class _Pictures:
         for frame in frames:
             date = frame.pts * self._tick if frame.pts is not None else None
             if date is not None:
-                self._skew.observe("picture", date, now)
+                self._skew.observe("picture", date)
             picture = FramePicture(frame, self._stream.sample_aspect_ratio)
             self._sink(FrameEvent(now, picture, (frame.width, frame.height), date, self._lost))
             self._lost = 0
@@ -157,26 +160,32 @@ class _Sounds:
                 self._run = SoundRun(frame, 0.0, frame.sample_rate)
             if frame.pts is not None:
                 end = float(frame.pts * frame.time_base) + frame.samples / frame.sample_rate
-                self._skew.observe("sound", end, now)
+                self._skew.observe("sound", end)
             for _, samples in self._run.convert(frame):
                 self._sink(SoundEvent(now - self._skew.seconds, samples, frame.sample_rate))
 
 
 class _Skew:
-    """How much later a stream brings its sound than the pictures of the same moment: they share one clock."""
+    """How much later a stream brings its sound than the pictures of the same moment: they share one clock.
+
+    Judged by how far one is ahead of the other wherever the stream has been read to, so that stalls do not matter.
+    """
 
     def __init__(self) -> None:
-        self._clocks: dict[Kind, DeviceClock] = {}
-        self.seconds = 0.0
+        self._latest: dict[Kind, float] = {}
+        self._leads: deque[float] = deque(maxlen=_LEADS)
 
-    def observe(self, kind: Kind, date: float, now: float) -> None:
+    def observe(self, kind: Kind, date: float) -> None:
         """Learn that what was at `date` by the stream's clock has come."""
-        if self._clocks.setdefault(kind, DeviceClock()).observe(date, now) > _MOST_SKEW:  # its clock was set
-            self._clocks[kind] = DeviceClock()
-            self._clocks[kind].observe(date, now)
-        if len(self._clocks) == 2:
-            skew = self._clocks["sound"].time(date) - self._clocks["picture"].time(date)
-            self.seconds = skew if abs(skew) <= _MOST_SKEW else 0.0
+        self._latest[kind] = date
+        if len(self._latest) == len(KINDS):
+            self._leads.append(self._latest["picture"] - self._latest["sound"])
+
+    @property
+    def seconds(self) -> float:
+        """The lag of the sound; 0 where it is not known or absurd."""
+        lag = median(self._leads) if self._leads else 0.0
+        return lag if abs(lag) <= _MOST_SKEW else 0.0
 
 
 class _Backlog:

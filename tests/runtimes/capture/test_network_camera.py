@@ -75,7 +75,7 @@ def test_a_stream_is_seen_and_heard_and_found_again_after_it_broke(station, tmp_
     assert source.status.state is State.ENDED
     kept = open_replay(tmp_path / "kept", scenery.SOUND)
     kept.start()
-    kept.clock.wait_until(source.clock.now())
+    kept.clock.wait_until(source.clock.now() + 10)
     kept.snapshot(kept.clock.now())
     assert kept.status.state is State.ENDED and kept.counters.reconnects == 2
     assert not recorder.fault
