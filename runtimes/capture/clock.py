@@ -75,8 +75,9 @@ class DeviceClock:
 
     @property
     def rate(self) -> float:
-        """Seconds of the device's clock in one of ours."""
-        return 1.0 / (1.0 + self._slope)
+        """Seconds of the device's clock in one of ours; nearer to 1 than estimated as long as little is known."""
+        known = len(self._edge) / (len(self._edge) + _FEWEST) if len(self._edge) < _MEMORY else 1.0
+        return 1.0 / (1.0 + self._slope * known)
 
     def time(self, date: float) -> float:
         """When on our clock the device's clock showed `date`."""

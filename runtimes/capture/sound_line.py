@@ -19,8 +19,8 @@ Count = Callable[..., None]
 KEPT = 8.0
 # No microphone in a room is this quiet (-86 dB of full scale): it is muted, or its cable is out.
 SILENCE = 5e-5
-# Misplaced sound is brought to its place within about so many seconds, at most so much faster or slower.
-_PULL, _MOST_PULL = 1.0, 0.015
+# Misplaced sound is brought to its place within some such seconds, at most so much faster or slower.
+_PULL, _MOST_PULL = 2.5, 0.015
 
 
 class SoundLine:

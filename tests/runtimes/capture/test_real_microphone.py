@@ -86,7 +86,9 @@ def test_what_is_played_is_heard_and_a_server_that_comes_back_is_found(server, t
         player.wait(20)
         assert snippet.heard and snippet.sound_age < 1.0
         spectrum = np.abs(np.fft.rfft(snippet.sound * np.hanning(len(snippet.sound))))
-        assert abs(spectrum.argmax() * scenery.SOUND.rate / len(snippet.sound) - PITCH) < 5
+        assert (
+            abs(spectrum.argmax() * scenery.SOUND.rate / len(snippet.sound) - PITCH) < 30
+        )  # while it is still pulled to its place
         assert 0.4 < np.abs(snippet.sound).max() < 0.6
 
         server.stop()
