@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import platform
 import tempfile
 import time
@@ -38,10 +39,14 @@ DEFAULT_CLIPS = Path(__file__).resolve().parent.parent / "samples" / "demo.mp4"
 
 @dataclass(frozen=True, eq=False)
 class Piece:
-    """One graph and what torch.export made of it (core ATen, decomposed): what converters start from."""
+    """One graph and what torch.export made of it (core ATen, decomposed): what converters start from.
+
+    `about` is what a file may say of itself, in formats that have a place for it (see `about`).
+    """
 
     graph: Graph
     program: torch.export.ExportedProgram
+    about: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -115,7 +120,7 @@ def export(
         raise InputError("no clips to prove the export on: name some with --clips.")
     model, run = load_run(run_folder)
     table = graphs(model, batch)
-    pieces, converted, seconds = _convert(table, target, console)
+    pieces, converted, seconds = _convert(table, target, about(run), console)
     head = manifest_head(run, out.name.removesuffix(".avgn"), target)
     found = {name: item.found for name, item in converted.items()}
     records = _with_tensors(graph_records(table, run, (target.backend, target.precision), found), converted)
@@ -133,6 +138,18 @@ def export(
     return Report(out, f"{target.backend} {target.precision}", proof, sizes, seconds, found, notes)
 
 
+def about(run: Run) -> dict[str, str]:
+    """What a graph's file may say of itself: `run`, `version`, `licence`; `labels` and `config` as JSON."""
+    licences = ", ".join(dict.fromkeys(source.licence for source in run.sources))
+    return {
+        "run": run.run,
+        "version": _version("avgn"),
+        "licence": f"Apache-2.0; weights and data: {licences or 'not known'}",
+        "labels": json.dumps(run.labels, ensure_ascii=False),
+        "config": json.dumps(plain(run.config)),
+    }
+
+
 def exported(graph: Graph) -> torch.export.ExportedProgram:
     """What torch.export makes of a graph, decomposed into core ATen."""
     with torch.no_grad(), warnings.catch_warnings():
@@ -141,12 +158,12 @@ def exported(graph: Graph) -> torch.export.ExportedProgram:
 
 
 def _convert(
-    table: Mapping[str, Graph], target: Target, console: Console
+    table: Mapping[str, Graph], target: Target, said: Mapping[str, str], console: Console
 ) -> tuple[dict[str, Piece], dict[str, Converted], dict[str, float]]:
     """All graphs as pieces, converted, and the seconds that the file of each took."""
     title = f"{target.backend} {target.precision}"
     with console.status(f"{title}: torch.export"):
-        pieces = {name: Piece(graph, exported(graph)) for name, graph in table.items()}
+        pieces = {name: Piece(graph, exported(graph), said) for name, graph in table.items()}
     converted: dict[str, Converted] = {}
     seconds: dict[str, float] = {}
     start = time.perf_counter()

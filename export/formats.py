@@ -60,6 +60,15 @@ FORMATS: dict[str, Format] = {
             "a .tflite a stage, with a signature a graph",
             pairs={"litert-torch": "0.10"},
         ),
+        Format(
+            "coreml",
+            "export,coreml",
+            ("torch", "coremltools"),
+            "Core ML",
+            ("fp32", "fp16"),
+            "an .mlpackage a graph",
+            {"batch": "its patch is an image, and an image input holds one picture; call focus once a patch"},
+        ),
     )
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import platform
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from avgn.bundle import Bundle, GraphRecord, TensorSpec
 
 Arrays = Mapping[str, NDArray[Any]]
+SYSTEM = {"Darwin": "macOS"}.get(platform.system(), platform.system())
 
 
 class Engine(Protocol):
@@ -49,7 +51,7 @@ class LoadedEngine(Engine, Protocol):
 class Backend:
     """A row of BACKENDS: `module` has `open_engine(bundle, precision, threads, cache)`; it imports `needs`.
 
-    `instead` is a module that does in place of `needs`.
+    `instead` is a module that does in place of `needs`, `system` the only one that it runs on.
     """
 
     name: str
@@ -57,12 +59,18 @@ class Backend:
     extra: str | None
     needs: tuple[str, ...]
     instead: str | None = None
+    system: str | None = None
 
     @property
     def installed(self) -> bool:
-        """Whether everything it imports can be found."""
+        """Whether this is its system and everything it imports can be found."""
         whole = all(find_spec(name) is not None for name in self.needs)
-        return whole or (self.instead is not None and find_spec(self.instead) is not None)
+        return self.at_home and (whole or (self.instead is not None and find_spec(self.instead) is not None))
+
+    @property
+    def at_home(self) -> bool:
+        """Whether it could run on this system."""
+        return self.system in (None, SYSTEM)
 
 
 BACKENDS = {
@@ -70,6 +78,7 @@ BACKENDS = {
     for row in (
         Backend("openvino", "runtimes.backends.openvino", None, ("openvino",)),
         Backend("tflite", "runtimes.backends.tflite", "tflite", ("ai_edge_litert",), "tflite_runtime"),
+        Backend("coreml", "runtimes.backends.coreml", "coreml", ("coremltools", "PIL"), system="macOS"),
     )
 }
 
@@ -93,6 +102,8 @@ def open_engine(
     row = BACKENDS.get(name)
     if row is None:
         raise MissingError(f"backend {name}: this version of avgn cannot run it; it runs {', '.join(BACKENDS)}.")
+    if not row.at_home:
+        raise MissingError(f"backend {name} runs on {row.system} only; choose another with --backend.")
     if not row.installed:
         raise MissingError(f"backend {name} is not installed: {install_line(row.extra)}")
     try:

@@ -20,6 +20,9 @@ def engine_findings(
 ) -> Iterator[Finding]:
     """Each engine: its version, and whether it loads."""
     for row in backends.values():
+        if not row.at_home:
+            yield Finding("engine", row.name, State.ABSENT, f"runs on {row.system} only")
+            continue
         if not row.installed:
             yield Finding("engine", row.name, State.ABSENT, "not installed", install_line(row.extra))
             continue

@@ -139,6 +139,12 @@ def test_engines(tmp_path):
     assert "libX.so" in findings[2].says and findings[2].mend == 'pip install "avgn[tflite]" --force-reinstall'
 
 
+def test_an_engine_of_another_system_is_not_offered():
+    row = Backend("far", "far", "far", ("json",), system="another system")
+    (finding,) = engine_findings({}, {"far": row})
+    assert (finding.state, finding.says, finding.mend) == (State.ABSENT, "runs on another system only", "")
+
+
 def test_a_bundle_that_is_whole_and_one_that_is_not(tmp_path):
     path = tiny.tiny_bundle(tmp_path)
     assert told(bundle_findings(path)) == [("bundle", "ok"), ("decision", "ok")]
