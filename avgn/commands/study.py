@@ -50,12 +50,15 @@ def study(
         return
     studying = import_extra("avgn.training.conduct", "train", "avgn study")
     others = [_named(text) for text in also or ()]
+    says: dict[str, str] = {}
     if train:
         if not run or material is None:
             raise UsageError("--train needs a --run to start from, and --material to train on.")
         plan = variations.Plan(run[0], material, split, seeds, clips, steps, out / "trained")
-        others += variations.retrain(plan, train, console(stderr=True))
-    job = studying.Job(tuple(data), out, (*(bundle or ()), *(run or ())), tuple(others))
+        trained = variations.retrain(plan, train, console(stderr=True))
+        says = {name: variations.VARIATIONS[name].says for name, _ in trained}
+        others += trained
+    job = studying.Job(tuple(data), out, (*(bundle or ()), *(run or ())), tuple(others), says)
     found, page = studying.conduct(job, _rehearse, console(stderr=True))
     if json:
         print_json(found.as_json())

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -41,6 +41,7 @@ class Job:
     out: Path
     models: tuple[Path, ...]  # runs and bundles of the method: seeds of one recipe
     others: tuple[tuple[str, Path], ...] = ()
+    says: Mapping[str, str] = field(default_factory=dict)  # of others by name, where more is known than their runs tell
 
 
 def conduct(job: Job, rehearse: Rehearse, console: Console) -> tuple[Study, Path]:
@@ -72,7 +73,7 @@ def conduct(job: Job, rehearse: Rehearse, console: Console) -> tuple[Study, Path
         tuple(identities.values()),
         chosen,
         ways(chosen),
-        tuple(Other(name, _trained(folder)) for name, folder in dict(job.others).items()),
+        tuple(Other(name, _told(job.says.get(name), folder)) for name, folder in dict(job.others).items()),
         {name: _rows(sets[name], answers[name], _tried(sets, chosen)[name]) for name in sets},
         _attention(job, next(iter(sets.values())), console),
     )
@@ -155,11 +156,13 @@ def _attention(job: Job, scenes: Scenes, console: Console) -> dict[str, Figure]:
     return attention_figures(load_run(runs[0])[0], _watched(scenes, runs[0], "attention", console))
 
 
-def _trained(folder: Path) -> str:
+def _told(says: str | None, folder: Path) -> str:
+    """What another model is, and how it was trained (whatever its seed)."""
     if folder.suffix == ".avgn":
-        return "a bundle"
+        return says or "a bundle"
     run = read_run(folder)
-    return f"{run.network}, {run.trained.split(', seed')[0]}"
+    trained = run.trained.split(", seed")[0]
+    return f"{says.rstrip('.')} ({trained})" if says else f"{run.network}, {trained}"
 
 
 def _made(sets: dict[str, Scenes], models: int) -> str:

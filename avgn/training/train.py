@@ -181,7 +181,7 @@ def _phases(job: Job) -> list[Phase]:
 
 def _story(job: Job) -> str:
     recipe = job.recipe
-    warm_up = f"{recipe.warm_up} warm-up steps of {recipe.warm_up_batch}"
+    warm_up = f"{recipe.warm_up} warm-up steps of {recipe.warm_up_batch}, " * bool(recipe.warm_up)
     frozen = f" with {', '.join(recipe.frozen)} frozen" * bool(recipe.frozen)
     clips = f"{recipe.batch} clips" + f" (of {job.cached} fixed ones)" * bool(job.cached)
-    return f"{warm_up}, {recipe.steps} steps of {clips}{frozen}, seed {recipe.seed}"
+    return f"{warm_up}{recipe.steps} steps of {clips}{frozen}, seed {recipe.seed}"
