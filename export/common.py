@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import platform
+import re
 import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -20,7 +22,7 @@ from rich.console import Console
 from rich.table import Table
 
 from avgn.bundle import Bundle, BundleWriter, open_bundle
-from avgn.errors import InputError, ProofError
+from avgn.errors import AvgnError, InputError, ProofError
 from avgn.manifest import GraphRecord, Manifest, TensorSpec
 from avgn.media import read_clip
 from avgn.network.avgn import AVGN
@@ -59,6 +61,7 @@ class Converted:
     tensors: tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]] | None = None
 
 
+_OPERATOR = re.compile(r"\baten(\.|::)\w+")
 Convert = Callable[[Mapping[str, Piece]], Iterator[dict[str, Converted]]]
 
 
@@ -150,6 +153,19 @@ def about(run: Run) -> dict[str, str]:
     }
 
 
+@contextmanager
+def explained(title: str) -> Iterator[None]:
+    """Turns what a converter raises, whatever its type, into an InputError of one sentence."""
+    try:
+        yield
+    except AvgnError:
+        raise
+    except Exception as fault:  # converters raise anything
+        lines = [line.strip() for line in str(fault).splitlines() if line.strip()] or [type(fault).__name__]
+        named = [line for line in lines if _OPERATOR.search(line)]
+        raise InputError(f"{title}: a graph cannot be converted ({(named or lines)[0]:.300}).") from fault
+
+
 def exported(graph: Graph) -> torch.export.ExportedProgram:
     """What torch.export makes of a graph, decomposed into core ATen."""
     with torch.no_grad(), warnings.catch_warnings():
@@ -162,12 +178,12 @@ def _convert(
 ) -> tuple[dict[str, Piece], dict[str, Converted], dict[str, float]]:
     """All graphs as pieces, converted, and the seconds that the file of each took."""
     title = f"{target.backend} {target.precision}"
-    with console.status(f"{title}: torch.export"):
+    with console.status(f"{title}: torch.export"), explained(title):
         pieces = {name: Piece(graph, exported(graph), said) for name, graph in table.items()}
     converted: dict[str, Converted] = {}
     seconds: dict[str, float] = {}
     start = time.perf_counter()
-    with console.status(f"{title}: converting"), torch.no_grad():
+    with console.status(f"{title}: converting"), torch.no_grad(), explained(title):
         for done in target.convert(pieces):
             converted |= done
             seconds |= dict.fromkeys(done, time.perf_counter() - start)

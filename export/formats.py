@@ -69,6 +69,24 @@ FORMATS: dict[str, Format] = {
             "an .mlpackage a graph",
             {"batch": "its patch is an image, and an image input holds one picture; call focus once a patch"},
         ),
+        Format(
+            "onnx",
+            "export,onnx",
+            ("torch", "onnx", "onnxscript", "onnxruntime"),
+            "ONNX Runtime",
+            ("fp32", "fp16"),
+            ".onnx a graph",
+        ),
+        Format(
+            "executorch",
+            "executorch",
+            ("torch", "executorch"),
+            "ExecuTorch",
+            ("fp32",),
+            ".pte a stage, the graphs are its methods",
+            {"fp16": "XNNPACK's files keep the weights of fp16 graphs in fp32, so nothing would get smaller"},
+            pairs={"executorch": "1.4.1", "torch": "2.13.0"},
+        ),
     )
 }
 

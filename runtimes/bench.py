@@ -2,33 +2,36 @@
 
 A table of contestants, so that an alternative is one more row; each round times each of them once, in an order that
 rotates, so that a slow moment of the machine hits all alike.
+
+All engines live in one process, each with threads of its own, and threads that have just worked spin for a while before
+they sleep. So between two engines there is a pause, and then a call that does not count. To see an engine with no other
+beside it, bench it alone (`--backend`).
 """
 
 from __future__ import annotations
 
-import os
-import platform
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, sleep
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from avgn.errors import UsageError
+from avgn.extras import install_line
 from avgn.logmel import log_mel_windows
 from avgn.media import read_clip
 from runtimes.backends import BACKENDS, LoadedEngine, choose_variant, open_engine
 from runtimes.classifier import Classifier
+from runtimes.machine import machine, versions
 
 if TYPE_CHECKING:
     from avgn.bundle import Bundle
 
 WARM_UP = 3
 OURS, BARE = "avgn classify", "bare graphs"
-TOOLS = ("avgn", "numpy", "av", "openvino", "ai-edge-litert", "torch")
+PAUSE = 0.1  # seconds; the pools of ExecuTorch and PyTorch spin for some milliseconds
 Timed = dict[str, float]  # milliseconds by row name
 
 
@@ -80,6 +83,7 @@ class Bench:
 
     machine: dict[str, Any]
     versions: dict[str, str]
+    not_run: dict[str, str]  # engine and precision -> why
     clips: tuple[str, ...]
     warm_up: int
     rounds: int
@@ -89,6 +93,10 @@ class Bench:
     def as_json(self) -> dict[str, Any]:
         """Plain dicts and lists."""
         return asdict(self)
+
+    def decisions(self) -> dict[tuple[str, str], float]:
+        """Median milliseconds of a decision by backend and precision."""
+        return {(row.backend, row.precision): row.ms.p50 for row in self.rows if row.name == OURS}
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,7 +135,7 @@ def bare_graphs(subject: Subject) -> Contestant:
         return {BARE: sum(spent.values()), **{f"bare {graph}": ms / calls[graph] for graph, ms in spent.items()}}
 
     for graph in calls:
-        macs[f"bare {graph}"] = classifier.bundle.record(graph, engine.backend, engine.precision).macs
+        macs[f"bare {graph}"] = classifier.meter.price(graph)
     return subject.contestant(macs, measure)
 
 
@@ -154,15 +162,19 @@ def run_bench(
     backend: str = "auto",
     precision: str | None = None,
     threads: int | None = None,
+    others: Sequence[LoadedEngine] = (),
+    not_run: dict[str, str] | None = None,
 ) -> Bench:
     """Time every variant of `bundle` that is wanted and installed, on `clips` (default: the sample of a checkout).
 
-    Raises UsageError for no rounds or no clips, and what the classifier raises.
+    `others` are engines with the same graphs from outside the bundle, such as PyTorch; `not_run` says which there would
+    be, and why not. Raises UsageError for no rounds or no clips, and what the classifier raises.
     """
     if rounds < 1:
         raise UsageError(f"rounds: {rounds} makes no sense, give 1 or more.")
     paths = clips or (sample_clip(),)
-    engines = [open_engine(bundle, *variant, threads) for variant in _variants(bundle, backend, precision)]
+    variants = _variants(bundle, backend, precision)
+    engines = [*(open_engine(bundle, *variant, threads) for variant in variants), *others]
     classifiers = [Classifier(bundle, engine) for engine in engines]
     samples: dict[tuple[str, str, str], list[float]] = {}
     heads: dict[tuple[str, str, str], Contestant] = {}
@@ -178,6 +190,7 @@ def run_bench(
     return Bench(
         machine=machine(),
         versions=versions(),
+        not_run=_absent(bundle) | (not_run or {}),
         clips=tuple(str(path) for path in paths),
         warm_up=WARM_UP,
         rounds=rounds,
@@ -192,36 +205,6 @@ def sample_clip() -> Path:
     if not path.is_file():
         raise UsageError(f"the sample {path} is not there: name clips of your own with --clips.")
     return path
-
-
-def machine() -> dict[str, Any]:
-    """Processor, cores that may be used, memory, system."""
-    pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 0
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return {
-        "cpu": _cpu_model(),
-        "cores": cores,
-        "memory_gb": round(pages / 2**30, 1),
-        "system": f"{platform.system()} {platform.release()} {platform.machine()}",
-    }
-
-
-def versions() -> dict[str, str]:
-    """Versions of Python and of the tools that are installed."""
-    found = {"python": platform.python_version()}
-    for tool in TOOLS:
-        try:
-            found[tool] = version(tool)
-        except PackageNotFoundError:
-            continue
-    return found
-
-
-def _cpu_model() -> str:
-    listed = Path("/proc/cpuinfo")
-    lines = listed.read_text(encoding="utf-8", errors="replace").splitlines() if listed.is_file() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith(("model name", "Model", "Hardware"))]
-    return names[0] if names else platform.processor() or platform.machine()
 
 
 def _variants(bundle: Bundle, backend: str, precision: str | None) -> list[tuple[str, str]]:
@@ -239,6 +222,17 @@ def _variants(bundle: Bundle, backend: str, precision: str | None) -> list[tuple
     return [chosen, *rest]
 
 
+def _absent(bundle: Bundle) -> dict[str, str]:
+    """The bundle's variants that nothing here runs."""
+    why = {}
+    for name, kind in bundle.variants():
+        if name not in BACKENDS:
+            why[f"{name} {kind}"] = "not run: avgn has no runtime for it"
+        elif not BACKENDS[name].installed:
+            why[f"{name} {kind}"] = f"not run: not installed: {install_line(BACKENDS[name].extra)}"
+    return why
+
+
 def _timed(call: Callable[[], object], times: int = 1) -> float:
     """Milliseconds of `times` calls."""
     began = perf_counter()
@@ -248,10 +242,14 @@ def _timed(call: Callable[[], object], times: int = 1) -> float:
 
 
 def _rounds(contestants: list[Contestant], rounds: int) -> Iterator[tuple[Contestant, Timed]]:
+    last = contestants[0]
     for number in range(-WARM_UP, rounds):
         turn = number % len(contestants)
         for contestant in contestants[turn:] + contestants[:turn]:
-            timed = contestant.measure()
+            if (contestant.backend, contestant.precision) != (last.backend, last.precision):
+                sleep(PAUSE)
+                contestant.measure()
+            last, timed = contestant, contestant.measure()
             if number >= 0:
                 yield contestant, timed
 

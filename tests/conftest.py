@@ -6,6 +6,6 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).parent
-for folder in (HERE, HERE / "runtimes"):
+for folder in (HERE, HERE / "runtimes", HERE / "export"):
     if str(folder) not in sys.path:
         sys.path.append(str(folder))

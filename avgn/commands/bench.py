@@ -1,4 +1,4 @@
-"""`avgn bench`: our pipeline and the bare graphs in one run."""
+"""`avgn bench`: our pipeline and the bare graphs, every engine of a bundle and PyTorch, in one run."""
 
 from __future__ import annotations
 
@@ -16,8 +16,10 @@ from avgn.commands.options import (
     console,
     print_json,
 )
+from avgn.extras import import_extra
 
 if TYPE_CHECKING:
+    from runtimes.backends.torch import TorchEngine
     from runtimes.bench import Bench
 
 
@@ -30,14 +32,31 @@ def bench(
     backend: BackendOption = "auto",
     precision: PrecisionOption = None,
     threads: ThreadsOption = None,
+    run: Annotated[
+        Path | None, typer.Option("--run", help="Run the bundle was made from: PyTorch eager and compiled beside it.")
+    ] = None,
     json: JsonOption = False,
 ) -> None:
-    """Time the whole pipeline against its bare graphs, side by side."""
+    """Time every engine and precision of a bundle: the whole pipeline and its bare graphs, side by side.
+
+    What is found decides from then on what `--backend auto` takes on this machine.
+    """
     from avgn.bundle import default_bundle, open_bundle
     from runtimes.bench import run_bench
+    from runtimes.stored_bench import store
 
     opened = open_bundle(bundle or default_bundle())
-    found = run_bench(opened, tuple(clips or ()), rounds, backend, precision, threads)
+    others: list[TorchEngine] = []
+    not_run: dict[str, str] = {}
+    if run is not None:
+        others, not_run = import_extra("export.yardsticks", "export", "avgn bench --run").torch_engines(
+            run, opened, threads
+        )
+    found = run_bench(opened, tuple(clips or ()), rounds, backend, precision, threads, others, not_run)
+    decisions = found.decisions()
+    store(
+        opened.digest(), threads, {variant: decisions[variant] for variant in opened.variants() if variant in decisions}
+    )
     if json:
         print_json(found.as_json())
     else:
@@ -64,6 +83,8 @@ def _show(found: Bench) -> None:
         figures = (f"{row.macs / 1e9:.4f}" if row.macs else "", f"{row.ratio_to_ours:.3f}")
         table.add_row(row.name, row.backend, row.precision, str(row.threads), *levels, *figures)
     screen.print(table)
+    for name, why in found.not_run.items():
+        screen.print(f"{name}: {why}", markup=False, soft_wrap=True)
     for head in found.headline:
         variant = f"{head.backend} {head.precision}"
         screen.print(

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from avgn.errors import InputError, MissingError, UsageError
 from avgn.extras import install_line
+from runtimes.stored_bench import measured
 
 if TYPE_CHECKING:
     from avgn.bundle import Bundle, GraphRecord, TensorSpec
@@ -38,9 +39,12 @@ class Engine(Protocol):
 
 
 class LoadedEngine(Engine, Protocol):
-    """An engine with a bundle's graphs; `threads` is how many it computes with."""
+    """An engine with a bundle's graphs."""
 
-    threads: int
+    @property
+    def threads(self) -> int:
+        """How many threads it computes with."""
+        ...
 
     def bare(self, graph: str) -> Callable[[], object]:
         """The engine's own call on the inputs of the last `run`, with nothing around it: the yardstick of `bench`."""
@@ -79,6 +83,8 @@ BACKENDS = {
         Backend("openvino", "runtimes.backends.openvino", None, ("openvino",)),
         Backend("tflite", "runtimes.backends.tflite", "tflite", ("ai_edge_litert",), "tflite_runtime"),
         Backend("coreml", "runtimes.backends.coreml", "coreml", ("coremltools", "PIL"), system="macOS"),
+        Backend("onnx", "runtimes.backends.onnx", "onnx", ("onnxruntime",)),
+        Backend("executorch", "runtimes.backends.executorch", "executorch", ("executorch", "torch")),
     )
 }
 
@@ -92,13 +98,15 @@ def open_engine(
 ) -> LoadedEngine:
     """Load the graphs of one of the bundle's variants.
 
-    `auto` is the first backend in the manifest that is installed, and without a `precision` the first of that backend.
-    `cache` is a folder for compiled graphs (quicker starts). Raises UsageError for a variant that the bundle lacks,
-    MissingError for an engine that is not installed, ProofError for damaged files.
+    `auto` is what `avgn bench` found fastest on this machine, if it timed all of the bundle's variants that are
+    installed (and of the `precision`, if given); else the first of these in the manifest. `cache` is a folder for
+    compiled graphs (quicker starts). Raises UsageError for a variant that the bundle lacks, MissingError for an engine
+    that is not installed, ProofError for damaged files.
     """
     if threads is not None and threads < 1:
         raise UsageError(f"threads: {threads} makes no sense, give 1 or more.")
-    name, found = choose_variant(bundle.variants(), backend, precision)
+    times = measured(bundle.digest(), threads) if backend == "auto" else {}
+    name, found = choose_variant(bundle.variants(), backend, precision, times)
     row = BACKENDS.get(name)
     if row is None:
         raise MissingError(f"backend {name}: this version of avgn cannot run it; it runs {', '.join(BACKENDS)}.")
@@ -114,8 +122,16 @@ def open_engine(
     return engine
 
 
-def choose_variant(variants: Sequence[tuple[str, str]], backend: str, precision: str | None) -> tuple[str, str]:
-    """Which of the bundle's `variants` is meant; UsageError lists them where none fits."""
+def choose_variant(
+    variants: Sequence[tuple[str, str]],
+    backend: str,
+    precision: str | None,
+    times: Mapping[tuple[str, str], float] | None = None,
+) -> tuple[str, str]:
+    """Which of the bundle's `variants` is meant; UsageError lists them where none fits.
+
+    `times` of a bench decide for `auto`, if none of those that could be taken is missing in them.
+    """
     listed = ", ".join(f"{name} {kind}" for name, kind in variants) or "no complete variant"
     fits = [(name, kind) for name, kind in variants if backend in ("auto", name) and precision in (None, kind)]
     if not fits:
@@ -124,6 +140,8 @@ def choose_variant(variants: Sequence[tuple[str, str]], backend: str, precision:
     if backend != "auto":
         return fits[0]
     runs = [(name, kind) for name, kind in fits if name in BACKENDS and BACKENDS[name].installed]
+    if times and runs and all(variant in times for variant in runs):
+        return min(runs, key=lambda variant: times[variant])
     return (runs or fits)[0]
 
 

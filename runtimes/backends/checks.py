@@ -1,8 +1,7 @@
-"""What the engines' modules share: the one file of a graph, tensors as promised, threads, complaints in one line."""
+"""What the engines' modules share: the one file of a graph, tensors as promised, complaints in one line."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -39,11 +38,6 @@ def check_graph(
     if len(found) != len(specs):
         more = ", ".join(sorted(set(found) - {spec.name for spec in specs}))
         raise ProofError(f"{graph}: the {engine} graph has tensors that the manifest lacks ({more}); export it again.")
-
-
-def usable_cores() -> int:
-    """Processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def last_line(fault: Exception) -> str:

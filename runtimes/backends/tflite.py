@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from avgn.contract import STAGES, TensorSpec
 from avgn.errors import InputError, MissingError, ProofError
 from runtimes.backends import Arrays, check_inputs
-from runtimes.backends.checks import check_graph, last_line, only_file, usable_cores
+from runtimes.backends.checks import check_graph, last_line, only_file
+from runtimes.machine import usable_cores
 
 try:
     from ai_edge_litert.interpreter import Interpreter

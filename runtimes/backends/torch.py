@@ -15,19 +15,38 @@ class TorchEngine:
     backend = "torch"
 
     def __init__(
-        self, graphs: Mapping[str, tuple[Callable[..., Any], tuple[str, ...]]], precision: str = "fp32"
+        self,
+        graphs: Mapping[str, tuple[Callable[..., Any], tuple[str, ...]]],
+        precision: str = "fp32",
+        backend: str = "torch",
     ) -> None:
-        self.precision = precision
+        self.precision, self.backend = precision, backend
         self._graphs = dict(graphs)
+        self._last: dict[str, tuple[Any, ...]] = {}
+
+    @property
+    def threads(self) -> int:
+        """How many threads PyTorch computes with, in the whole process."""
+        import torch
+
+        return torch.get_num_threads()
 
     def run(self, graph: str, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         """Outputs of `graph` as copies, by name; `inputs` in the contract's order."""
         import torch
 
         call, names = self._graphs[graph]
+        self._last[graph] = tuple(torch.from_numpy(np.ascontiguousarray(value)) for value in inputs.values())
         with torch.inference_mode():
-            outputs = call(*(torch.from_numpy(np.ascontiguousarray(value)) for value in inputs.values()))
+            outputs = call(*self._last[graph])
         return {name: output.numpy().copy() for name, output in zip(names, outputs, strict=True)}
+
+    def bare(self, graph: str) -> Callable[[], object]:
+        """The module's own call on the tensors of the last `run`."""
+        import torch
+
+        call, _ = self._graphs[graph]
+        return torch.inference_mode()(lambda: call(*self._last[graph]))
 
 
 class StackingTorchEngine(TorchEngine):

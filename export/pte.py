@@ -1,0 +1,74 @@
+"""Reading back what a .pte file holds: which delegate runs each method, and in which precision its weights are."""
+
+from __future__ import annotations
+
+import json
+import re
+import tempfile
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+XNNPACK, COREML = "XnnpackBackend", "CoreMLBackend"
+_KINDS = {"fp32": "fp32", "fp16": "fp16", "qint8": "int8", "quint8": "int8", "qcint8": "int8", "qcint4": "int4"}
+_PREFIX = "xnn_datatype_"
+
+
+def read_pte(data: bytes) -> Any:
+    """The program of a .pte as ExecuTorch's own schema has it."""
+    from executorch.exir._serialize._program import deserialize_pte_binary
+
+    return deserialize_pte_binary(data).program
+
+
+def delegates(program: Any, method: str) -> list[str]:
+    """Names of the delegates that a method calls, one for each piece that was handed over."""
+    return [item.id for item in _plan(program, method).delegates]
+
+
+def found_precision(program: Any, method: str) -> str:
+    """The kind that holds most bytes of the weights in a method's XNNPACK pieces; fp32 where these have none."""
+    sizes: dict[str, int] = {}
+    for item in _plan(program, method).delegates:
+        if item.id != XNNPACK:
+            continue
+        for kind, size in _weights(program.backend_delegate_data[item.processed.index].data):
+            sizes[kind] = sizes.get(kind, 0) + size
+    return max(sizes, key=lambda kind: sizes[kind]) if sizes else "fp32"
+
+
+def _plan(program: Any, method: str) -> Any:
+    return next(plan for plan in program.execution_plan if plan.name == method)
+
+
+def _weights(blob: bytes) -> list[tuple[str, int]]:
+    """(kind, bytes) of each constant of one XNNPACK piece."""
+    graph = _xnnpack_graph(blob)
+    stored = [item["size"] for item in graph["constant_data"]]
+    found = []
+    for value in (item["xvalue_union"] for item in graph["xvalues"]):
+        tensor = value.get("tensor_value", value)
+        index = tensor.get("constant_buffer_idx", 0)
+        kind = _KINDS.get(str(tensor.get("datatype", "")).removeprefix(_PREFIX))
+        if index and kind:
+            found.append((kind, int(stored[index])))
+    return found
+
+
+def _xnnpack_graph(blob: bytes) -> dict[str, Any]:
+    """The description of an XNNPACK piece as plain data: ExecuTorch ships the schema and the reader of it."""
+    from executorch.backends.xnnpack.serialization.xnnpack_graph_serialize import XNNHeader
+    from executorch.exir._serialize._flatbuffer import _flatc_decompile
+
+    header = XNNHeader.from_bytes(blob[: XNNHeader.EXPECTED_LENGTH])
+    start = header.flatbuffer_offset
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        schema = files("executorch.backends.xnnpack.serialization") / "schema.fbs"
+        (folder / "schema.fbs").write_bytes(schema.read_bytes())
+        (folder / "graph.bin").write_bytes(blob[start : start + header.flatbuffer_size])
+        options = ["--raw-binary", "--strict-json", "--defaults-json"]
+        _flatc_decompile(scratch, str(folder / "schema.fbs"), str(folder / "graph.bin"), options)
+        text = (folder / "graph.json").read_text(encoding="utf-8")
+        graph: dict[str, Any] = json.loads(re.sub(r": (-?)inf\b", r": \1Infinity", text))  # bounds of activations
+        return graph

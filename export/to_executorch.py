@@ -1,0 +1,97 @@
+"""A run becomes ExecuTorch programs: `python export/to_executorch.py [--run RUN] [--out BUNDLE] [--clips CLIP …]`.
+
+One .pte a stage with the graphs as named methods: glance.pte (glance, select, logmel), focus.pte (focus, classify).
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+if __package__ in (None, ""):  # started as a script from a checkout
+    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import torch
+from torch.export.graph_signature import InputKind
+
+from export.common import Converted, Piece, Target
+from export.pte import found_precision, read_pte
+
+STAGES = {"glance": ("glance", "select", "logmel"), "focus": ("focus", "classify")}
+
+
+def convert(pieces: Mapping[str, Piece], partitioner: Callable[[], Any]) -> Iterator[dict[str, Converted]]:
+    """Each stage's file, its graphs lowered to one delegate as far as that takes them."""
+    for stage, graphs in STAGES.items():
+        present = [name for name in graphs if name in pieces]
+        data, notes = lower({name: pieces[name] for name in present}, partitioner)
+        program = read_pte(data)
+        yield {name: Converted({f"{stage}.pte": data}, found_precision(program, name), notes[name]) for name in present}
+
+
+def lower(pieces: Mapping[str, Piece], partitioner: Callable[[], Any]) -> tuple[bytes, dict[str, dict[str, str]]]:
+    """The .pte with `pieces` as methods, and of each method how much of it the delegate took."""
+    from executorch.exir import to_edge_transform_and_lower
+
+    programs = {name: with_plain_buffers(piece.program) for name, piece in pieces.items()}
+    with _quiet():
+        edge = to_edge_transform_and_lower(programs, partitioner=[partitioner()])
+        notes = {name: delegated(edge.exported_program(name).graph_module) for name in pieces}
+        return bytes(edge.to_executorch().buffer), notes
+
+
+def with_plain_buffers(program: torch.export.ExportedProgram) -> torch.export.ExportedProgram:
+    """The program with every buffer contiguous and in its state: ExecuTorch 1.4's passes fail on any other."""
+    for spec in program.graph_signature.input_specs:
+        if spec.kind is InputKind.BUFFER and spec.persistent is False and spec.target:
+            program.state_dict[spec.target] = program.constants.pop(spec.target).contiguous()
+            spec.persistent = True
+    for node in program.graph.nodes:
+        if node.op == "placeholder" and "val" in node.meta:
+            node.meta["val"] = node.meta["val"].contiguous()
+    return program
+
+
+def delegated(graph: Any) -> dict[str, str]:
+    """The share of a lowered graph's operations that the delegate took, and in how many pieces."""
+    from executorch.devtools.backend_debug import get_delegation_info
+
+    info = get_delegation_info(graph)
+    total = info.num_delegated_nodes + info.num_non_delegated_nodes
+    left = sorted(name for name, item in info.delegation_by_operator.items() if item.non_delegated)
+    notes = {"delegated": f"{info.num_delegated_nodes} of {total} in {info.num_delegated_subgraphs}"}
+    return notes | ({"outside": " ".join(left)} if left else {})
+
+
+def xnnpack() -> Any:
+    """What XNNPACK (the CPU of phones and PCs) takes."""
+    from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
+
+    return XnnpackPartitioner()
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the libraries' remarks on each other."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
+
+
+TARGETS = {"fp32": Target("executorch", "fp32", partial(convert, partitioner=xnnpack), ("executorch", "torchao"))}
+
+if __name__ == "__main__":
+    from export.main import main
+
+    main("executorch")

@@ -1,0 +1,61 @@
+"""PyTorch beside a bundle's engines in `avgn bench`: the same graphs, the same decisions, rows of their own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+import tiny
+import tiny_nets
+from avgn.bundle import open_bundle
+from avgn.errors import UsageError
+from clips import write_clip
+from export import yardsticks
+from runtimes.backends import open_engine
+from runtimes.bench import run_bench
+from runtimes.classifier import Classifier
+
+
+@pytest.fixture
+def bundle(tmp_path, monkeypatch):
+    """A tiny bundle, and a run with the same graphs."""
+    run = SimpleNamespace(run=tiny.head().run)
+    monkeypatch.setattr(yardsticks, "load_run", lambda _: (None, run))
+    monkeypatch.setattr(yardsticks, "graphs", lambda *_: {name: tiny_nets.graph(name) for name in tiny_nets.NETS})
+    monkeypatch.setattr(torch, "compile", lambda module: module)  # compiling takes a minute and is PyTorch's business
+    return open_bundle(tiny.tiny_bundle(tmp_path))
+
+
+def test_eager_and_compiled_beside_the_engines(bundle, tmp_path):
+    write_clip(tmp_path / "a.mp4", 2.0)
+    engines, not_run = yardsticks.torch_engines(Path("run"), bundle, threads=1)
+    assert not_run == {} and [engine.backend for engine in engines] == ["torch", "torch_compile"]
+    found = run_bench(bundle, (tmp_path / "a.mp4",), rounds=1, threads=1, others=engines)
+    rows = {(row.name, row.backend): row for row in found.rows}
+    for backend in ("openvino", "torch", "torch_compile"):
+        assert rows["avgn classify", backend].macs == rows["bare graphs", backend].macs > 0
+        assert rows["bare focus", backend].macs == tiny.MACS["focus"]
+        assert rows["bare graphs", backend].threads == 1
+    assert set(found.decisions()) == {(backend, "fp32") for backend in ("openvino", "torch", "torch_compile")}
+    classifier = Classifier(bundle, open_engine(bundle, threads=1))
+    first, second = (item.classify(tmp_path / "a.mp4") for item in (classifier, classifier.with_engine(engines[0])))
+    assert (first.label, first.selected) == (second.label, second.selected)
+
+
+def test_what_cannot_be_compiled_is_said_and_not_timed(bundle, monkeypatch):
+    def broken(_):
+        raise RuntimeError("no C++ compiler\nand a long story")
+
+    monkeypatch.setattr(torch, "compile", broken)
+    engines, not_run = yardsticks.torch_engines(Path("run"), bundle)
+    assert [engine.backend for engine in engines] == ["torch"]
+    assert not_run == {"torch_compile fp32": "not run: no C++ compiler"}
+
+
+def test_another_run_than_the_bundles_is_refused(bundle, monkeypatch):
+    monkeypatch.setattr(yardsticks, "load_run", lambda _: (None, SimpleNamespace(run="other")))
+    with pytest.raises(UsageError, match="run other"):
+        yardsticks.torch_engines(Path("run"), bundle)
