@@ -291,7 +291,8 @@ def _prove(
         eager = artefact.with_engine(eager_engine({name: piece.graph for name, piece in pieces.items()}))
         outputs = {name: tuple(spec.name for spec in piece.graph.outputs) for name, piece in pieces.items()}
         program = TorchEngine({name: (piece.program.module(), outputs[name]) for name, piece in pieces.items()})
-        return prove(eager, program, artefact, [read_clip(clip, model.config) for clip in clips])
+        read = [read_clip(clip, model.config) for clip in clips]
+        return prove(eager, program, artefact, read, BOUNDS[target.precision].margin)
 
 
 def _version(package: str) -> str:

@@ -26,14 +26,19 @@ Tensors = Mapping[str, NDArray[Any]]
 
 @dataclass(frozen=True)
 class Bound:
-    """What a precision must hold: relative RMS error per graph, and the share of clips with the same label."""
+    """What a precision must hold: relative RMS error per graph, the shares of clips with the same label and set.
+
+    Saliencies closer than `margin` (of the clip's spread) may change places: an error of the bound moves two of them by
+    twice the bound against each other; fp32 has room for `glance` and `select` in a row.
+    """
 
     relative_rms: float
     same_labels: float
     same_sets: float
+    margin: float
 
 
-BOUNDS = {"fp32": Bound(1e-5, 1.0, 1.0), "fp16": Bound(1e-2, 0.99, 0.99)}
+BOUNDS = {"fp32": Bound(1e-5, 1.0, 1.0, 1e-4), "fp16": Bound(1e-2, 0.99, 0.99, 2e-2)}
 
 
 @dataclass(frozen=True)
@@ -91,7 +96,9 @@ class Recorder:
         return outputs
 
 
-def prove(eager: Classifier, exported: Engine, artefact: Classifier, clips: Sequence[Clip]) -> Proof:
+def prove(
+    eager: Classifier, exported: Engine, artefact: Classifier, clips: Sequence[Clip], margin: float = 1e-4
+) -> Proof:
     """Compare `artefact` and `exported` with `eager` on `clips`; see the module for the rules."""
     recorder = Recorder(eager.engine)
     reference = [eager.with_engine(recorder).classify_clip(clip) for clip in clips]
@@ -102,7 +109,7 @@ def prove(eager: Classifier, exported: Engine, artefact: Classifier, clips: Sequ
         {graph: compare(engine, graph, calls, len(clips)) for graph, calls in recorder.calls.items()}
         for engine in (artefact.engine, exported)
     ]
-    return Proof(tables[0], tables[1], whole(reference, answers))
+    return Proof(tables[0], tables[1], whole(reference, answers, margin))
 
 
 def compare(engine: Engine, graph: str, calls: Sequence[tuple[Tensors, Tensors]], clips: int) -> Parity:
