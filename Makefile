@@ -9,7 +9,7 @@ demo: $(VENV)/.device
 	$(VENV)/bin/avgn classify samples/demo.mp4
 
 test: lint
-	$(VENV)/bin/python -m pytest -q
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -q -n 2 --dist loadfile
 
 lint: $(VENV)/.dev
 	$(VENV)/bin/ruff check .
