@@ -87,6 +87,16 @@ FORMATS: dict[str, Format] = {
             {"fp16": "XNNPACK's files keep the weights of fp16 graphs in fp32, so nothing would get smaller"},
             pairs={"executorch": "1.4.1", "torch": "2.13.0"},
         ),
+        Format(
+            "executorch_coreml",
+            "executorch,coreml",
+            ("torch", "executorch", "coremltools"),
+            "ExecuTorch's Core ML delegate",
+            ("fp32",),
+            ".pte a stage, for apps on Apple's systems; nothing here runs them",
+            {"fp16": "it would round whole graphs; coreml keeps the first convolutions in fp32, as it must"},
+            pairs={"executorch": "1.4.1", "torch": "2.13.0"},
+        ),
     )
 }
 

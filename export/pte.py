@@ -26,13 +26,17 @@ def delegates(program: Any, method: str) -> list[str]:
     return [item.id for item in _plan(program, method).delegates]
 
 
+def delegate_data(program: Any, method: str, delegate: str) -> list[bytes]:
+    """What each piece of a method that was handed over to `delegate` holds."""
+    pieces = [item for item in _plan(program, method).delegates if item.id == delegate]
+    return [program.backend_delegate_data[item.processed.index].data for item in pieces]
+
+
 def found_precision(program: Any, method: str) -> str:
     """The kind that holds most bytes of the weights in a method's XNNPACK pieces; fp32 where these have none."""
     sizes: dict[str, int] = {}
-    for item in _plan(program, method).delegates:
-        if item.id != XNNPACK:
-            continue
-        for kind, size in _weights(program.backend_delegate_data[item.processed.index].data):
+    for blob in delegate_data(program, method, XNNPACK):
+        for kind, size in _weights(blob):
             sizes[kind] = sizes.get(kind, 0) + size
     return max(sizes, key=lambda kind: sizes[kind]) if sizes else "fp32"
 

@@ -5,11 +5,8 @@ One .pte a stage with the graphs as named methods: glance.pte (glance, select, l
 
 from __future__ import annotations
 
-import logging
 import sys
-import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,18 +18,26 @@ import torch
 from torch.export.graph_signature import InputKind
 
 from export.common import Converted, Piece, Target
+from export.mil.tools import quiet
 from export.pte import found_precision, read_pte
 
 STAGES = {"glance": ("glance", "select", "logmel"), "focus": ("focus", "classify")}
 
 
-def convert(pieces: Mapping[str, Piece], partitioner: Callable[[], Any]) -> Iterator[dict[str, Converted]]:
-    """Each stage's file, its graphs lowered to one delegate as far as that takes them."""
+def convert(
+    pieces: Mapping[str, Piece],
+    partitioner: Callable[[], Any],
+    found: Callable[[Any, str], str] = found_precision,
+) -> Iterator[dict[str, Converted]]:
+    """Each stage's file, its graphs lowered to one delegate as far as that takes them.
+
+    `found` reads from a written program in which precision it holds a method.
+    """
     for stage, graphs in STAGES.items():
         present = [name for name in graphs if name in pieces]
         data, notes = lower({name: pieces[name] for name in present}, partitioner)
         program = read_pte(data)
-        yield {name: Converted({f"{stage}.pte": data}, found_precision(program, name), notes[name]) for name in present}
+        yield {name: Converted({f"{stage}.pte": data}, found(program, name), notes[name]) for name in present}
 
 
 def lower(pieces: Mapping[str, Piece], partitioner: Callable[[], Any]) -> tuple[bytes, dict[str, dict[str, str]]]:
@@ -40,7 +45,7 @@ def lower(pieces: Mapping[str, Piece], partitioner: Callable[[], Any]) -> tuple[
     from executorch.exir import to_edge_transform_and_lower
 
     programs = {name: with_plain_buffers(piece.program) for name, piece in pieces.items()}
-    with _quiet():
+    with quiet():
         edge = to_edge_transform_and_lower(programs, partitioner=[partitioner()])
         notes = {name: delegated(edge.exported_program(name).graph_module) for name in pieces}
         return bytes(edge.to_executorch().buffer), notes
@@ -74,19 +79,6 @@ def xnnpack() -> Any:
     from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
 
     return XnnpackPartitioner()
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without the libraries' remarks on each other."""
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(before)
 
 
 TARGETS = {"fp32": Target("executorch", "fp32", partial(convert, partitioner=xnnpack), ("executorch", "torchao"))}

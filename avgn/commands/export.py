@@ -15,7 +15,10 @@ def export(
     out: Annotated[Path, typer.Option("--out", help="Bundle (NAME.avgn) to write or add to.")],
     run: Annotated[Path | None, typer.Option("--run", help="Folder of a run (default: the one that ships).")] = None,
     to: Annotated[
-        str, typer.Option("--to", help="Formats, comma separated: openvino, executorch, coreml, tflite, onnx.")
+        str,
+        typer.Option(
+            "--to", help="Formats, comma separated: openvino, executorch, executorch_coreml, coreml, tflite, onnx."
+        ),
     ] = "openvino",
     precision: Annotated[str, typer.Option("--precision", help="Precisions, comma separated.")] = "fp32",
     clips: Annotated[

@@ -34,9 +34,9 @@ def macs_by_kind(mil: Any) -> dict[tuple[str, str], int]:
     return dict(shares)
 
 
-def found_precision(mil: Any) -> str:
+def found_precision(*programs: Any) -> str:
     """The precision of most multiply-accumulates; `wX_aY` where weights are stored as X and activations as Y."""
-    shares = macs_by_kind(mil)
+    shares = sum((Counter(macs_by_kind(mil)) for mil in programs), Counter[tuple[str, str]]())
     if not shares:
         return "fp32"
     weights, activations = max(shares, key=lambda kinds: shares[kinds])

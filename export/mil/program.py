@@ -103,6 +103,12 @@ def load(package: Path) -> Program:
 
     Raises InputError for what is not one, UnsupportedError for an operation that is not in the table.
     """
+    spec, mil = read(package)
+    return replace(prepare(mil), images=_images(spec))
+
+
+def read(package: Path) -> tuple[Any, Any]:
+    """The `.mlpackage` folder `package` as its protobuf and as a coremltools program. InputError for anything else."""
     ct = coremltools("reading a Core ML program")
     from coremltools.converters.mil.frontend.milproto.load import load as from_proto
 
@@ -113,7 +119,7 @@ def load(package: Path) -> Program:
             mil = from_proto(spec, specification_version=version, file_weights_dir=str(package / WEIGHTS))
     except Exception as fault:  # whatever a damaged protobuf makes the loader raise
         raise InputError(f"{package}: cannot be read as a Core ML program ({_first_line(fault)}).") from fault
-    return replace(prepare(mil), images=_images(spec))
+    return spec, mil
 
 
 def prepare(mil: Any) -> Program:

@@ -109,7 +109,10 @@ def open_engine(
     name, found = choose_variant(bundle.variants(), backend, precision, times)
     row = BACKENDS.get(name)
     if row is None:
-        raise MissingError(f"backend {name}: this version of avgn cannot run it; it runs {', '.join(BACKENDS)}.")
+        raise MissingError(
+            f"backend {name}: this version of avgn cannot run it (an app may, docs/mobile.md); "
+            f"choose another with --backend, or export to one of {', '.join(BACKENDS)}."
+        )
     if not row.at_home:
         raise MissingError(f"backend {name} runs on {row.system} only; choose another with --backend.")
     if not row.installed:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import sys
 import tomllib
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import onnx
@@ -18,13 +18,16 @@ from rich.console import Console
 import tiny
 import tiny_nets
 from avgn.bundle import open_bundle
-from avgn.errors import ProofError
+from avgn.errors import MissingError, ProofError
 from avgn.network.checkpoint import new_run, save_run
 from clips import write_clip
 from export import common
 from export.formats import FORMATS
+from export.mil.program import prepare
 from export.parity import BOUNDS
-from runtimes.backends import BACKENDS
+from export.pte import COREML, delegate_data, read_pte
+from export.to_executorch_coreml import WHY, core_ml
+from runtimes.backends import BACKENDS, open_engine
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "avgn" / "network"))
 from small import SMALL, network
@@ -41,23 +44,9 @@ def clip(tmp_path_factory):
     return path
 
 
-class PlainSelect(tiny_nets.Select):
-    """Saliencies without the sigmoid: on a loud clip it would be 0 to the last digit, where engines may differ."""
-
-    def forward(self, visual, audio, heard, seen):
-        _, tokens, logits = super().forward(visual, audio, heard, seen)
-        return tokens.reshape(1, 2, tiny.CONFIG.snippets, -1).sum((1, 3)), tokens, logits
-
-
 @pytest.fixture
 def tiny_run(monkeypatch):
-    """A run of which the graphs are the tiny ones."""
-    run = new_run(tiny.CONFIG, tiny.LABELS)
-    monkeypatch.setattr(common, "load_run", lambda _: (SimpleNamespace(config=tiny.CONFIG), run))
-    table = {name: tiny_nets.graph(name) for name in tiny_nets.WITH_SOUND}
-    table["select"] = tiny_nets.graph("select", PlainSelect())
-    monkeypatch.setattr(common, "graphs", lambda *_: table)
-    return Path("tiny.run")
+    return tiny_nets.as_run(monkeypatch)
 
 
 @pytest.fixture(scope="module")
@@ -176,9 +165,39 @@ def test_an_interrupted_export_leaves_the_old_bundle(tiny_run, clip, kept, tmp_p
     assert open_bundle(out).digest() == before and [path.name for path in tmp_path.iterdir()] == ["small.avgn"]
 
 
+def test_what_nothing_here_can_run_is_never_called_proven(tiny_run, clip, tmp_path):
+    """The ExecuTorch files for Core ML. The programs inside them are right all the same: the evaluator says so."""
+    out, console = tmp_path / "a.avgn", Console(file=io.StringIO(), width=200)
+    report = common.export(tiny_run, of_variant("executorch_coreml"), out, [clip], QUIET)
+    common.print_report(report, console)
+    assert "the files were not run" in console.file.getvalue() and "same label" not in console.file.getvalue()
+    assert (report.proof.artefact, report.proof.whole, set(report.proof.exported)) == ({}, None, ALL)
+    bundle = open_bundle(out)
+    bundle.verify()
+    assert {record.parity for record in bundle.manifest.graphs} == {f"not run: {WHY}"}
+    assert bundle.manifest.tools["executorch_coreml"].startswith("not run:")
+    assert {notes["outside"] for notes in report.notes.values()} == {"getitem"}
+    with pytest.raises(MissingError, match=r"executorch_coreml: .* choose another with --backend, or export to one of"):
+        open_engine(bundle)
+    for name in ("focus", "classify"):
+        record = bundle.record(name, "executorch_coreml", "fp32")
+        (data,) = bundle.read(record).values()
+        (piece,) = delegate_data(read_pte(data), name, COREML)
+        random = np.random.default_rng(1)
+        inputs = {
+            spec.name: random.integers(0, 4, spec.shape).astype(np.int32)
+            if spec.dtype == "int32"
+            else random.uniform(0, 1, spec.shape).astype(np.float32)
+            for spec in record.inputs
+        }
+        made = prepare(core_ml(piece)).run(inputs)
+        for found, expected in zip(made.values(), tiny.reference(name, inputs).values(), strict=True):
+            np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+
+
 def test_rows_name_real_extras_and_engines():
     project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
     for row in FORMATS.values():
         assert set(row.extra.split(",")) <= set(project["optional-dependencies"])
-        assert row.name in BACKENDS
+        assert row.name in BACKENDS or all(target.cannot_run for target in row.targets().values())
     assert torch.__version__.startswith(FORMATS["executorch"].pairs["torch"])
