@@ -253,15 +253,11 @@ def print_report(report: Report, console: Console) -> None:
     grid = Table(*columns, title=report.target)
     for name, size in report.sizes.items():
         parity, exported = report.proof.artefact.get(name), report.proof.exported.get(name)
-        figures = ("not run", "", "", "")
-        if parity and exported:
-            figures = (
-                f"{parity.max_error:.2g}",
-                f"{parity.relative_rms:.2g}",
-                f"{parity.psnr_db:.0f}",
-                f"{exported.relative_rms:.2g}",
-            )
-        grid.add_row(name, *figures, f"{size / 1000:.0f}", f"{report.seconds[name]:.1f}", report.found[name])
+        errors = ("not run", "", "")
+        if parity:
+            errors = (f"{parity.max_error:.2g}", f"{parity.relative_rms:.2g}", f"{parity.psnr_db:.0f}")
+        program = f"{exported.relative_rms:.2g}" if exported else ""
+        grid.add_row(name, *errors, program, f"{size / 1000:.0f}", f"{report.seconds[name]:.1f}", report.found[name])
     console.print(grid)
     for name, notes in report.notes.items():
         console.print(f"{name}: " + "; ".join(f"{key} {value}" for key, value in notes.items()), markup=False)
