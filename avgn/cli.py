@@ -10,7 +10,21 @@ from collections.abc import Callable, Sequence
 
 import typer
 
-from avgn.commands import bench, classify, doctor, evaluate, export, info, live, macs, profile, scenes, study, train
+from avgn.commands import (
+    bench,
+    classify,
+    doctor,
+    evaluate,
+    export,
+    info,
+    live,
+    macs,
+    profile,
+    quantize,
+    scenes,
+    study,
+    train,
+)
 from avgn.commands.options import print_fault
 from avgn.errors import AvgnError, InputError, MissingError, UsageError
 
@@ -26,6 +40,7 @@ VERBS: tuple[Callable[..., None], ...] = (
     train.train,
     evaluate.evaluate,
     study.study,
+    quantize.quantize,
     export.export,
 )
 

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from rich.console import Console
@@ -23,6 +23,7 @@ from rich.table import Table
 
 from avgn.bundle import Bundle, BundleWriter, open_bundle
 from avgn.errors import AvgnError, InputError, ProofError
+from avgn.extras import import_extra
 from avgn.manifest import GraphRecord, Manifest, TensorSpec
 from avgn.media import read_clip
 from avgn.network.avgn import AVGN
@@ -34,6 +35,9 @@ from export.parity import BOUNDS, Proof, prove
 from runtimes.backends import Engine, open_engine
 from runtimes.backends.torch import StackingTorchEngine, TorchEngine
 from runtimes.classifier import Classifier
+
+if TYPE_CHECKING:
+    from quantize.quantizer import Spelling
 
 DEFAULT_RUN = Path(str(files("avgn") / "models" / "default.run"))
 DEFAULT_CLIPS = Path(__file__).resolve().parent.parent / "samples" / "demo.mp4"
@@ -92,6 +96,7 @@ class Target:
     notes: Mapping[str, str] = field(default_factory=dict)
     engine: Callable[[Bundle], Engine] | None = None
     cannot_run: str = ""
+    spelling: Spelling | None = None  # how the quantised encoders are spelled; None: graphs of the float model
 
 
 @dataclass(frozen=True)
@@ -125,12 +130,13 @@ def export(
         raise InputError("no clips to prove the export on: name some with --clips.")
     model, run = load_run(run_folder)
     table = graphs(model, batch)
-    pieces, converted, seconds = _convert(table, target, about(run), console)
+    source = table if target.spelling is None else graphs(_quantised(run_folder, target.spelling), batch)
+    pieces, converted, seconds = _convert(source, target, about(run), console)
     head = manifest_head(run, out.name.removesuffix(".avgn"), target)
     found = {name: item.found for name, item in converted.items()}
     records = _with_tensors(graph_records(table, run, (target.backend, target.precision), found), converted)
     with console.status(f"{target.backend} {target.precision}: proof on {len(clips)} clips"):
-        proof = _prove(model, target, head, pieces, records, converted, clips)
+        proof = _prove(table, target, head, pieces, records, converted, clips)
     faults = proof.broken(BOUNDS[target.precision])
     if faults:
         raise ProofError(f"{target.backend} {target.precision} does not match PyTorch: {'; '.join(faults)}.")
@@ -141,6 +147,14 @@ def export(
     sizes = {name: sum(map(len, item.files.values())) for name, item in converted.items()}
     notes = {name: item.notes for name, item in converted.items() if item.notes}
     return Report(out, f"{target.backend} {target.precision}", proof, sizes, seconds, found, notes)
+
+
+def _quantised(folder: Path, spelling: Spelling) -> AVGN:
+    """The model with its quantised encoders in the spelling that an engine wants."""
+    state = import_extra("quantize.state", "quantize", "export to int8")
+    model, _ = state.load_quantised(folder)
+    made: AVGN = import_extra("quantize.quantizer", "quantize", "export to int8").spelled(model, spelling)
+    return made
 
 
 def about(run: Run) -> dict[str, str]:
@@ -272,7 +286,7 @@ def print_report(report: Report, console: Console) -> None:
 
 
 def _prove(
-    model: AVGN,
+    table: Mapping[str, Graph],
     target: Target,
     head: Manifest,
     pieces: Mapping[str, Piece],
@@ -287,14 +301,14 @@ def _prove(
             for name, record in records.items():
                 writer.add(record, converted[name].files)
         bundle = open_bundle(path)
-        eager = Classifier(bundle, eager_engine({name: piece.graph for name, piece in pieces.items()}))
+        eager = Classifier(bundle, eager_engine(table))
         artefact = None
         if not target.cannot_run:
             opened = target.engine(bundle) if target.engine else open_engine(bundle, target.backend, target.precision)
             artefact = eager.with_engine(opened)
         outputs = {name: tuple(spec.name for spec in piece.graph.outputs) for name, piece in pieces.items()}
         program = TorchEngine({name: (piece.program.module(), outputs[name]) for name, piece in pieces.items()})
-        read = [read_clip(clip, model.config) for clip in clips]
+        read = [read_clip(clip, head.config) for clip in clips]
         return prove(eager, program, artefact, read, BOUNDS[target.precision].margin)
 
 

@@ -50,7 +50,9 @@ class Format:
 FORMATS: dict[str, Format] = {
     row.name: row
     for row in (
-        Format("openvino", "export", ("torch", "openvino"), "OpenVINO", ("fp32", "fp16"), ".xml and .bin a graph"),
+        Format(
+            "openvino", "export", ("torch", "openvino"), "OpenVINO", ("fp32", "fp16", "int8"), ".xml and .bin a graph"
+        ),
         Format(
             "tflite",
             "tflite-export",

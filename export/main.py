@@ -27,6 +27,11 @@ class Request:
 
 def check_request(name: str, request: Request) -> None:
     """All that can be said before any work; see `export.formats.check_format` for the errors."""
+    if "int8" in request.precisions and not (request.run / "quantisation.json").is_file():
+        raise UsageError(
+            f"{request.run}: has no quantisation to export; run `avgn quantize --run {request.run} --data MATERIAL "
+            "--out RUN8` first, then export RUN8."
+        )
     weights = request.run / "model.safetensors"
     check_format(
         name, request.precisions, request.batch, weights.stat().st_size if weights.is_file() else 0, request.out

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import tempfile
 from functools import partial
@@ -11,8 +12,12 @@ from typing import Any
 if __package__ in (None, ""):  # started as a script from a checkout
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from avgn.errors import ProofError
 from export.common import Converted, Piece, Target, one_by_one
+from export.parity import QUANTISED
 
+PRODUCTS = ("Convolution", "FullyConnected", "MatMul")
+LEAST_SHARE = 0.9  # of the work of a quantised graph; what is left is attention, which stays in float
 KINDS = {"f32": "fp32", "f16": "fp16", "i8": "int8", "u8": "int8"}
 
 
@@ -44,9 +49,53 @@ def found_precision(model: Any) -> str:
     return max(sizes, key=lambda kind: sizes[kind]) if sizes else "fp32"
 
 
+def convert_int8(piece: Piece) -> Converted:
+    """The same with int8 weights; the quantised graphs must also be executed in int8 by the CPU of this machine.
+
+    Raises ProofError where they are not.
+    """
+    made = convert(piece)
+    if piece.graph.name not in QUANTISED:
+        return made
+    share = int8_share({Path(name).suffix: data for name, data in made.files.items()})
+    if share < LEAST_SHARE:
+        raise ProofError(
+            f"openvino int8: only {share:.0%} of the work of {piece.graph.name} runs in int8 here, "
+            f"below {LEAST_SHARE:.0%}; is the run's quantisation whole?"
+        )
+    return Converted(made.files, "int8", {"executed in int8": f"{share:.1%} of the multiply-accumulates"})
+
+
+def int8_share(parts: dict[str, bytes]) -> float:
+    """Share of the multiply-accumulates of convolutions and matrix products that the compiled graph does in int8.
+
+    From the engine's own account of what it executes: a file may hold int8 and still be computed in float.
+    """
+    import openvino as ov
+
+    core = ov.Core()
+    options = {"INFERENCE_PRECISION_HINT": "f32"}
+    compiled = core.compile_model(core.read_model(parts[".xml"], parts[".bin"]), "CPU", options)
+    done = {True: 0.0, False: 0.0}
+    for node in compiled.get_runtime_model().get_ops():
+        info = node.get_rt_info()
+        kind = info["layerType"].astype(str) if "layerType" in info else ""
+        if kind in PRODUCTS:
+            done[info["primitiveType"].astype(str).endswith("_I8")] += _macs(kind, node)
+    return done[True] / max(sum(done.values()), 1.0)
+
+
+def _macs(kind: str, node: Any) -> float:
+    made = tuple(node.get_output_shape(0))
+    if kind == "Convolution":  # weights [C,I,h,w] or in groups [G,C/G,I/G,h,w]
+        return math.prod(made) * math.prod(node.input(1).get_shape()) / made[1]
+    return math.prod(made) * float(node.input(0).get_shape()[-1])
+
+
 TARGETS = {
     "fp32": Target("openvino", "fp32", one_by_one(convert), ("openvino",)),
     "fp16": Target("openvino", "fp16", one_by_one(partial(convert, half=True)), ("openvino",)),
+    "int8": Target("openvino", "int8", one_by_one(convert_int8), ("openvino", "nncf"), spelling="fake"),
 }
 
 if __name__ == "__main__":

@@ -1,0 +1,106 @@
+"""Calibration: what each encoder sees at run time, collected by running the float model itself on real clips."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from avgn.data.samples import Sample, collate, on_device
+from avgn.errors import InputError
+from avgn.network.avgn import AVGN, Batch
+from quantize.ptq import quantise
+from quantize.state import ENCODERS
+
+LEAST_CLIPS = 8
+_EACH = 4  # inputs of an encoder that one clip gives: spread over the clip, since neighbours look alike
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """Batches that each encoder was given, one a clip, and the labels that the float model chose."""
+
+    inputs: dict[str, list[Tensor]]
+    labels: list[int]
+
+
+@dataclass(frozen=True)
+class Found:
+    """Float against int8 on the calibration clips: relative RMS by encoder, clips with the same label."""
+
+    clips: int
+    relative_rms: dict[str, float]
+    same_labels: int
+
+
+def batches(samples: Iterable[Sample]) -> list[Batch]:
+    """Each clip as a batch of one. Raises InputError for fewer than LEAST_CLIPS."""
+    found = [on_device(collate([sample])[0], torch.device("cpu")) for sample in samples]
+    if len(found) < LEAST_CLIPS:
+        raise InputError(f"calibration: {len(found)} clips are too few, {LEAST_CLIPS} are needed; give more clips.")
+    return found
+
+
+@torch.no_grad()
+def collect(model: AVGN, clips: Iterable[Batch]) -> Seen:
+    """Run `model` and note frames, log-mels and the patches that it chose. Raises InputError for broken clips."""
+    seen = Seen({name: [] for name in ENCODERS}, [])
+    for clip in clips:
+        parts: dict[str, list[Tensor]] = {name: [] for name in ENCODERS}
+        handles = [getattr(model, name).register_forward_pre_hook(_note(parts[name])) for name in ENCODERS]
+        try:
+            logits = model(clip)
+        finally:
+            for handle in handles:
+                handle.remove()
+        if not bool(logits.isfinite().all()):
+            raise InputError("calibration: a clip made the network answer with values that are not finite.")
+        seen.labels.append(int(logits.argmax()))
+        for name, given in parts.items():
+            seen.inputs[name].append(_spread(torch.cat(given)))
+    return seen
+
+
+def _note(into: list[Tensor]) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
+    def hook(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        into.append(inputs[0].detach().clone())
+
+    return hook
+
+
+def _spread(inputs: Tensor) -> Tensor:
+    steps = torch.linspace(0, len(inputs) - 1, min(_EACH, len(inputs))).round().long()
+    return inputs[steps].contiguous()
+
+
+def quantise_encoders(model: AVGN, seen: Seen, done: Callable[[str], None] = lambda _: None) -> dict[str, nn.Module]:
+    """The three encoders quantised; `done` is told each name. Raises InputError for too few inputs."""
+    made = {}
+    for name in ENCODERS:
+        made[name] = quantise(getattr(model, name), seen.inputs[name])
+        done(name)
+    return made
+
+
+def with_encoders(model: AVGN, encoders: dict[str, nn.Module]) -> AVGN:
+    """A copy of `model` with other encoders."""
+    made = copy.deepcopy(model)
+    for name, net in encoders.items():
+        setattr(made, name, net)
+    return made.eval()
+
+
+@torch.no_grad()
+def compare(model: AVGN, encoders: dict[str, nn.Module], seen: Seen, clips: Sequence[Batch]) -> Found:
+    """What int8 changes on the clips themselves, in PyTorch."""
+    errors = {}
+    for name, net in encoders.items():
+        pairs = [(getattr(model, name)(given), net(given)) for given in seen.inputs[name]]
+        error = sum(float((found - wanted).square().sum()) for wanted, found in pairs)
+        errors[name] = (error / sum(float(wanted.square().sum()) for wanted, _ in pairs)) ** 0.5
+    quantised = with_encoders(model, encoders)
+    same = sum(int(quantised(clip).argmax()) == label for clip, label in zip(clips, seen.labels, strict=True))
+    return Found(len(seen.labels), errors, same)

@@ -1,0 +1,158 @@
+"""Quantisation without training: NNCF finds the places and the ranges from what each encoder sees on real clips.
+
+Three encoders are quantised, frame, sound and focus: that is where the work is. Attention, selection and decision stay
+in float. Batch norms are folded into their convolutions first. Activations have one step for a whole tensor, since
+only OpenVINO can run others. Weights of all but depthwise convolutions stay in -64..63: processors without VNNI add
+products in pairs, in 16 bits, and 255 * 127 * 2 does not fit into those (docs/quantize.md).
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import pairwise
+from typing import Any
+
+import nncf
+import torch
+import torch._dynamo
+from nncf.quantization.advanced_parameters import QuantizationParameters
+from nncf.torch.function_hook import get_hook_storage
+from nncf.torch.quantization import extensions
+from nncf.torch.quantization.layers import BaseQuantizer
+from nncf.torch.quantization.reference import ReferenceQuantizedFunctions
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from avgn.errors import InputError
+from quantize.quantizer import Quantizer, Spec, owner
+
+CURVED = {nn.Hardswish: "hardswish", nn.Sigmoid: "sigmoid"}  # module -> the function NNCF sees
+HALF, WHOLE = (-64, 63), (-127, 127)
+_LEAST = 16  # pictures, or sounds, from which ranges can be told
+
+
+def fuse_norms(net: nn.Module) -> nn.Module:
+    """Fold each BatchNorm into the convolution before it, in place; the net computes the same function."""
+    for parent in list(net.modules()):
+        names = list(parent._modules)
+        for name, following in pairwise(names):
+            first, second = parent._modules[name], parent._modules[following]
+            if isinstance(first, nn.Conv2d) and isinstance(second, nn.BatchNorm2d):
+                parent._modules[name] = fuse_conv_bn_eval(first, second)
+                parent._modules[following] = nn.Identity()
+    left = [name for name, module in net.named_modules() if isinstance(module, nn.BatchNorm2d)]
+    if left:
+        raise InputError(f"quantisation: {left[0]} is a batch norm that no convolution comes before; it is not known.")
+    return net
+
+
+def quantise(net: nn.Module, seen: Sequence[Tensor], ignored: Sequence[str] = ()) -> nn.Module:
+    """A copy of the encoder `net` with quantisers, calibrated on the batches `seen` of its inputs.
+
+    `ignored` are modules (`features.3.block.0`) that stay in float. Raises InputError for too few or broken inputs.
+    """
+    count = sum(map(len, seen))
+    if count < _LEAST:
+        raise InputError(
+            f"calibration: {count} inputs of an encoder are too few, {_LEAST} are needed; give more clips."
+        )
+    if not all(bool(batch.isfinite().all()) for batch in seen):
+        raise InputError("calibration: an encoder was given values that are not finite; look at the clips.")
+    fused = fuse_norms(copy.deepcopy(net).eval())
+    curved = any(type(module) in CURVED for module in net.modules())
+    with _quiet(), torch.no_grad():
+        found = nncf.quantize(
+            fused,
+            nncf.Dataset(list(seen)),
+            # hard-swish reaches below zero by 0.375 only: half of a symmetric range would never be used
+            preset=nncf.QuantizationPreset.MIXED if curved else nncf.QuantizationPreset.PERFORMANCE,
+            subset_size=len(seen),
+            advanced_parameters=nncf.AdvancedQuantizationParameters(
+                overflow_fix=nncf.OverflowFix.ENABLE,
+                quantize_outputs=True,  # an int8 convolution needs an int8 output on most engines
+                activations_quantization_params=QuantizationParameters(per_channel=False),
+            ),
+            ignored_scope=nncf.IgnoredScope(patterns=[f"{name.replace('.', '/')}/.*" for name in ignored]),
+        )
+    _settle(found)
+    _quantise_before_curves(found, seen)
+    return found.eval()
+
+
+def _settle(net: nn.Module) -> None:
+    """NNCF's quantisers become ours: the numbers stay, what could be learnt of them is gone."""
+    storage = get_hook_storage(net)
+    for place, hook in list(storage.named_hooks()):
+        if not isinstance(hook, BaseQuantizer):
+            continue
+        low, high, steps, zeros = hook.get_parameters_for_torch_fq()
+        if hook.per_channel:
+            layer = owner(net, place)
+            low, high = WHOLE if is_depthwise(layer) else HALF
+            settled = Quantizer(Spec(place, low, high, axis=int(torch.tensor(hook.scale_shape).argmax())), len(steps))
+            settled.steps.copy_(steps)
+        else:
+            shift = 128 if low == 0 else 0  # 0..255 after a ReLU: the same steps as -128..127
+            settled = Quantizer(Spec(place, low - shift, high - shift, float(steps), int(zeros) - shift))
+        storage.set_submodule(place, settled)
+
+
+def is_depthwise(layer: nn.Module) -> bool:
+    """Whether each channel has a filter of its own."""
+    return isinstance(layer, nn.Conv2d) and layer.groups == layer.in_channels > 1
+
+
+def _quantise_before_curves(net: nn.Module, seen: Sequence[Tensor]) -> None:
+    """Quantise what goes into a hard-swish or a sigmoid, which NNCF leaves in float.
+
+    The layer before it then has an int8 output, without which most engines would compute it in float.
+    """
+    ranges: dict[str, list[tuple[float, float]]] = {}
+    handles = []
+    for name, module in net.named_modules():
+        if type(module) in CURVED:
+            place = f"pre_hooks.{name.replace('.', '/')}/{CURVED[type(module)]}/0__0.0"
+            handles.append(module.register_forward_pre_hook(_measure(ranges.setdefault(place, []))))
+    with torch.no_grad():
+        for batch in seen:
+            net(batch)
+    for handle in handles:
+        handle.remove()
+    for place, pairs in ranges.items():
+        low, high = (sum(ends) / len(ends) for ends in zip(*pairs, strict=True))
+        get_hook_storage(net).insert_hook_by_name(place, Quantizer(asymmetric(place, min(low, 0.0), max(high, 0.0))))
+
+
+def _measure(into: list[tuple[float, float]]) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
+    """A hook that notes the least and the largest value of each sample."""
+
+    def hook(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        flat = inputs[0].flatten(1)
+        into.extend(zip(flat.amin(1).tolist(), flat.amax(1).tolist(), strict=True))
+
+    return hook
+
+
+def asymmetric(place: str, low: float, high: float) -> Spec:
+    """The quantiser whose 256 values span `low` <= 0 <= `high`, with a value for 0 itself."""
+    step = max(high - low, 1e-6) / 255
+    return Spec(place, -128, 127, step, max(-128, min(127, round(-low / step) - 128)))
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """NNCF without its messages, and with its quantisers in plain PyTorch: else it compiles them first, for minutes."""
+    namespace: Any = extensions.QuantizedFunctionsCPU
+    before, namespace._loaded_namespace = namespace._loaded_namespace, ReferenceQuantizedFunctions
+    logger = logging.getLogger("nncf")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with torch._dynamo.config.patch(disable=True):
+            yield
+    finally:
+        namespace._loaded_namespace = before
+        logger.setLevel(level)

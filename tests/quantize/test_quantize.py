@@ -1,0 +1,260 @@
+import copy
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import openvino
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from avgn.errors import InputError, UsageError
+from avgn.network.checkpoint import new_run, save_run
+from export.to_openvino import int8_share
+from quantize.calibration import batches, collect, with_encoders
+from quantize.ptq import HALF, asymmetric, fuse_norms, quantise
+from quantize.quantizer import Quantizer, Spec, install, owner, quantizers, spelled
+from quantize.state import ENCODERS, TABLE, TENSORS, load_quantised, save_quantised
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "avgn" / "network"))
+from small import SMALL, batch, network
+
+
+class Tiny(nn.Module):
+    """A convolution, a depthwise one and a pointwise one, with norms."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.features = nn.Sequential(
+            nn.Conv2d(3, 8, 3, padding=1, bias=False),
+            nn.BatchNorm2d(8),
+            nn.ReLU6(),
+            nn.Conv2d(8, 8, 3, padding=1, groups=8, bias=False),
+            nn.BatchNorm2d(8),
+            nn.ReLU6(),
+            nn.Conv2d(8, 16, 1, bias=False),
+            nn.BatchNorm2d(16),
+            nn.ReLU(),
+        )
+
+    def forward(self, x):
+        return self.features(x)
+
+
+@pytest.fixture(scope="module")
+def tiny():
+    made = torch.Generator().manual_seed(1)
+    seen = [torch.rand(4, 3, 16, 16, generator=made) for _ in range(8)]
+    net = Tiny().train()
+    for part in net.modules():
+        if isinstance(part, nn.BatchNorm2d):
+            part.momentum = None  # statistics of what it sees, so that signals keep their size
+    net(torch.cat(seen))
+    return net.eval(), seen, quantise(net, seen)
+
+
+def relative_rms(found, wanted):
+    return float((found - wanted).square().mean().sqrt() / wanted.square().mean().sqrt())
+
+
+def by_hand(x, step, zero, low, high):
+    stored = np.clip(np.rint(x / np.float32(step)) + zero, low, high)  # rint takes halves to the even side
+    return ((stored - zero) * np.float32(step)).astype(np.float32)
+
+
+@pytest.mark.parametrize("spelling", ["fake", "unfolded"])
+@pytest.mark.parametrize(("step", "zero", "low", "high"), [(0.5, 3, -128, 127), (0.25, -128, -128, 127)])
+def test_activations_round_half_to_even_and_are_clamped(spelling, step, zero, low, high):
+    hook = Quantizer(Spec("pre_hooks.x/conv2d/0__0.0", low, high, step, zero))
+    hook.spelling = spelling
+    x = torch.cat([torch.arange(-300, 300) * step / 2, torch.tensor([1e6, -1e6])])
+    wanted = by_hand(x.numpy(), step, zero, low, high)
+    np.testing.assert_array_equal(hook(x).numpy(), wanted)
+    np.testing.assert_array_equal((hook.stored(x).float().numpy() - zero) * step, wanted)
+    hook.on = False
+    assert hook(x) is x
+
+
+def test_weights_are_rounded_channel_by_channel():
+    hook = Quantizer(Spec("pre_hooks.x/conv2d/0__1.0", *HALF, axis=0), 2)
+    hook.steps.copy_(torch.tensor([0.1, 2.0]))
+    weight = torch.tensor([[0.26, -9.0], [5.0, 300.0]])
+    found = hook(weight).numpy()
+    for row, step in enumerate((0.1, 2.0)):
+        np.testing.assert_allclose(found[row], by_hand(weight[row].numpy(), step, 0, *HALF), rtol=1e-6)
+    assert hook.stored(weight).tolist() == [[3, -64], [2, 63]]
+
+
+@pytest.mark.parametrize("wrong", [{"low": 5, "high": 5}, {"zero_point": 200}, {"step": 0.0}, {"axis": 0}])
+def test_a_spec_that_means_nothing_is_refused(wrong):
+    with pytest.raises(ValueError):
+        replace(Spec("x", -128, 127, 0.1), **wrong)
+
+
+def test_zero_has_a_value_of_its_own():
+    spec = asymmetric("x", -0.375, 3.0)
+    assert float(Quantizer(spec)(torch.zeros(1))) == 0 and -128 <= spec.zero_point <= 127
+
+
+def test_norms_are_folded_without_a_change(tiny):
+    net, seen, _ = tiny
+    folded = fuse_norms(copy.deepcopy(net))
+    assert not any(isinstance(part, nn.BatchNorm2d) for part in folded.modules())
+    torch.testing.assert_close(folded(seen[0]), net(seen[0]), rtol=1e-4, atol=1e-5)
+    with pytest.raises(InputError, match="batch norm"):
+        fuse_norms(nn.Sequential(nn.BatchNorm2d(3)))
+
+
+def test_no_two_products_leave_sixteen_bits(tiny):
+    _, _, found = tiny
+    weights = {place: hook for place, hook in quantizers(found).items() if hook.is_weight}
+    assert len(weights) == 3
+    for place, hook in weights.items():
+        layer = owner(found, place)
+        most = int(hook.stored(layer.weight).int().abs().max())
+        if layer.groups == 1:
+            assert 2 * 255 * most <= 2**15 and hook.spec.low == -64
+        else:
+            assert most <= 127
+
+
+def test_every_spelling_computes_the_same(tiny):
+    net, seen, found = tiny
+    wanted, x = found(seen[0]).detach(), seen[0]
+    assert relative_rms(wanted, net(x).detach()) < 0.1
+    for spelling in ("folded", "unfolded"):  # a tie that is rounded apart moves few values, by a step or so
+        other = spelled(found, spelling)(x).detach()
+        assert relative_rms(other, wanted) < 0.01 and float((other != wanted).float().mean()) < 0.01
+
+
+def test_openvino_computes_it_in_int8_within_a_step(tiny, tmp_path):
+    _, seen, found = tiny
+    x = seen[0][:1]
+    model = openvino.convert_model(torch.export.export(spelled(found, "fake"), (x,)))
+    model.reshape([1, 3, 16, 16])
+    openvino.save_model(model, tmp_path / "tiny.xml", compress_to_fp16=False)
+    parts = {end: (tmp_path / f"tiny{end}").read_bytes() for end in (".xml", ".bin")}
+    assert int8_share(parts) > 0.99
+    answer = openvino.Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})(x.numpy())[0]
+    wanted = found(x).detach().numpy()
+    steps = np.abs(answer - wanted) / max(hook.spec.step for hook in quantizers(found).values() if not hook.is_weight)
+    assert steps.max() < 1.5 and np.mean(steps > 0.5) < 0.05
+
+
+def test_a_float_graph_does_not_pass_as_int8(tiny, tmp_path):
+    net, seen, _ = tiny
+    openvino.save_model(
+        openvino.convert_model(net, example_input=seen[0][:1], input=[1, 3, 16, 16]), tmp_path / "f.xml"
+    )
+    assert int8_share({end: (tmp_path / f"f{end}").read_bytes() for end in (".xml", ".bin")}) == 0
+
+
+def test_too_few_or_broken_inputs_are_refused(tiny):
+    net, seen, _ = tiny
+    with pytest.raises(InputError, match="too few"):
+        quantise(net, seen[:2])
+    with pytest.raises(InputError, match="not finite"):
+        quantise(net, [*seen, seen[0] * float("nan")])
+    with pytest.raises(InputError, match="clips are too few"):
+        batches([])
+
+
+def test_a_place_that_is_not_there_is_named():
+    with pytest.raises(InputError, match="nowhere"):
+        install(Tiny(), [Spec("pre_hooks.nowhere:0/conv2d/0__1.0", *HALF, axis=0)])
+
+
+def test_each_encoder_is_given_what_it_sees_at_run_time():
+    model = network()
+    seen = collect(model, [batch(1, seed=number) for number in range(2)])
+    shapes = {name: tuple(given[0].shape) for name, given in seen.inputs.items()}
+    assert shapes["frame_encoder"] == (4, 3, 64, 64) and shapes["focus_encoder"] == (2, 3, 64, 64)
+    assert shapes["sound_encoder"][:2] == (4, 1) and len(seen.labels) == 2
+
+
+@pytest.fixture(scope="module")
+def quantised(tmp_path_factory):
+    """A run with quantisers put in by hand: NNCF on three encoders would take minutes."""
+    folder = tmp_path_factory.mktemp("runs")
+    model = network()
+    save_run(folder / "float", model, new_run(SMALL, tuple("abcde")))
+    encoders = {}
+    for name in ENCODERS:
+        net = fuse_norms(getattr(network(), name))
+        layer = next(path for path, part in net.named_modules() if isinstance(part, nn.Conv2d))
+        place = f"{layer.replace('.', '/')}/conv2d/0"
+        specs = [Spec(f"pre_hooks.{place}__0.0", -128, 127, 0.03, 5), Spec(f"pre_hooks.{place}__1.0", *HALF, axis=0)]
+        install(net, specs)
+        hook = quantizers(net)[specs[1].place]
+        hook.steps.copy_(owner(net, specs[1].place).weight.detach().abs().amax((1, 2, 3)) / 63)
+        encoders[name] = net
+        net.get_submodule(layer).bias.data += 0.01  # as a corrected bias
+    save_quantised(folder / "int8", folder / "float", encoders, "by hand")
+    return folder, with_encoders(model, encoders)
+
+
+def test_a_quantised_run_comes_back_bit_for_bit(quantised):
+    folder, wanted = quantised
+    model, run = load_quantised(folder / "int8")
+    with torch.no_grad():
+        assert torch.equal(model(batch(1)), wanted(batch(1)))
+        assert not torch.equal(network()(batch(1)), wanted(batch(1)))
+    assert run.labels == tuple("abcde")
+
+
+def copied(folder, target):
+    target.mkdir()
+    for path in folder.iterdir():
+        (target / path.name).write_bytes(path.read_bytes())
+    return target
+
+
+def test_a_float_run_is_told_what_it_lacks(quantised):
+    with pytest.raises(UsageError, match="avgn quantize"):
+        load_quantised(quantised[0] / "float")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "says"),
+    [
+        ("format", 9, "format 9"),
+        ("labels", ["x"], "other labels"),
+        ("run", "another", "belongs to the run"),
+        ("nets", {}, "other encoders"),
+        ("more", 1, "unknown key"),
+    ],
+)
+def test_a_table_of_something_else_is_refused(quantised, tmp_path, key, value, says):
+    folder = copied(quantised[0] / "int8", tmp_path / "run")
+    table = json.loads((folder / TABLE).read_text())
+    (folder / TABLE).write_text(json.dumps({**table, key: value}))
+    with pytest.raises(InputError, match=says):
+        load_quantised(folder)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda value: value * float("nan"), "not finite"),
+        (lambda value: -value.abs(), "not above 0"),
+        (lambda value: value[:1], "does not fit"),
+    ],
+)
+def test_broken_steps_are_refused(quantised, tmp_path, change, says):
+    folder = copied(quantised[0] / "int8", tmp_path / "run")
+    tensors = load_file(folder / TENSORS)
+    key = next(key for key in tensors if key.endswith("steps"))
+    save_file({**tensors, key: change(tensors[key]).contiguous()}, folder / TENSORS)
+    with pytest.raises(InputError, match=says):
+        load_quantised(folder)
+
+
+def test_a_cut_file_is_refused(quantised, tmp_path):
+    folder = copied(quantised[0] / "int8", tmp_path / "run")
+    (folder / TENSORS).write_bytes((folder / TENSORS).read_bytes()[:50])
+    with pytest.raises(InputError, match="not a readable safetensors"):
+        load_quantised(folder)
