@@ -8,12 +8,16 @@ import numpy as np
 import openvino
 import pytest
 import torch
+from rich.console import Console
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from avgn.errors import InputError, UsageError
+from avgn.errors import InputError, ProofError, UsageError
 from avgn.network.checkpoint import new_run, save_run
-from export.to_openvino import int8_share
+from clips import write_clip
+from export.common import export
+from export.main import Request, check_request
+from export.to_openvino import TARGETS, int8_share
 from quantize.calibration import batches, collect, with_encoders
 from quantize.ptq import HALF, asymmetric, fuse_norms, quantise
 from quantize.quantizer import Quantizer, Spec, install, owner, quantizers, spelled
@@ -258,3 +262,17 @@ def test_a_cut_file_is_refused(quantised, tmp_path):
     (folder / TENSORS).write_bytes((folder / TENSORS).read_bytes()[:50])
     with pytest.raises(InputError, match="not a readable safetensors"):
         load_quantised(folder)
+
+
+def test_a_graph_that_runs_in_float_is_no_int8_export(quantised, tmp_path):
+    clip = tmp_path / "clip.mp4"
+    write_clip(clip, 2.0)
+    with pytest.raises(ProofError, match="of the work of glance runs in int8") as caught:
+        export(quantised[0] / "int8", TARGETS["int8"], tmp_path / "a.avgn", [clip], Console(quiet=True))
+    assert caught.value.exit_code == 5 and not (tmp_path / "a.avgn").exists()
+
+
+def test_int8_of_a_float_run_is_told_what_to_do_first(quantised, tmp_path):
+    request = Request(quantised[0] / "float", ("int8",), tmp_path / "a.avgn", ())
+    with pytest.raises(UsageError, match="avgn quantize"):
+        check_request("openvino", request)
