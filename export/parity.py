@@ -45,8 +45,8 @@ class Bound:
 
 
 # int8: rounding to 8 bits costs what calibration can save, not a fixed error. Two int8 engines that round ties apart
-# differ by up to a quarter of the outputs' spread, and the cost of int8 itself adds to that (0.1 to 0.25, in squares):
-# 0.35. A wrong layer or a dropped scale gives 1 and more. The other graphs are float and held as such.
+# differ by up to a quarter of the outputs' spread; 0.35 leaves as much again, in squares, for what int8 itself costs.
+# The other graphs are float and held as such.
 BOUNDS = {
     "fp32": Bound(1e-5, 1.0, 1.0, 1e-4),
     "fp16": Bound(1e-2, 0.99, 0.99, 2e-2),

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from avgn.config import Config
@@ -65,7 +65,7 @@ def save_quantised(folder: Path, source: Path, encoders: dict[str, nn.Module], m
     with replace_folder(folder) as place:
         for name in ("model.safetensors", "run.json"):
             shutil.copyfile(source / name, place / name)
-        save_file(tensors, place / TENSORS)
+        write_file(place / TENSORS, save(tensors))
         write_file(place / TABLE, json.dumps(plain(table), indent=1) + "\n")
 
 
