@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from importlib.metadata import PackageNotFoundError, version
 from types import ModuleType
 
 from avgn.errors import MissingError
@@ -11,6 +12,14 @@ from avgn.errors import MissingError
 def install_line(extra: str | None) -> str:
     """The pip command that brings `extra` (a row of pyproject's optional dependencies; None: the package itself)."""
     return f'pip install "avgn[{extra}]"' if extra else "pip install avgn"
+
+
+def version_of(package: str) -> str | None:
+    """The installed version of a package; None where it is not installed."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
 
 
 def import_extra(module: str, extra: str | None, purpose: str) -> ModuleType:

@@ -8,11 +8,11 @@ import re
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,7 +23,7 @@ from rich.table import Table
 
 from avgn.bundle import Bundle, BundleWriter, open_bundle
 from avgn.errors import AvgnError, InputError, ProofError
-from avgn.extras import import_extra
+from avgn.extras import import_extra, version_of
 from avgn.manifest import GraphRecord, Manifest, TensorSpec
 from avgn.media import read_clip
 from avgn.network.avgn import AVGN
@@ -162,11 +162,19 @@ def about(run: Run) -> dict[str, str]:
     licences = ", ".join(dict.fromkeys(source.licence for source in run.sources))
     return {
         "run": run.run,
-        "version": _version("avgn"),
+        "version": version_of("avgn") or "not installed",
         "licence": f"Apache-2.0; weights and data: {licences or 'not known'}",
         "labels": json.dumps(run.labels, ensure_ascii=False),
         "config": json.dumps(plain(run.config)),
     }
+
+
+def most_bytes(weights: Iterable[tuple[str, int]]) -> str:
+    """Of (precision, bytes) of each weight in a file, the precision that holds most; fp32 where there are none."""
+    sizes: Counter[str] = Counter()
+    for precision, size in weights:
+        sizes[precision] += size
+    return max(sizes, key=lambda precision: sizes[precision], default="fp32")
 
 
 @contextmanager
@@ -210,7 +218,7 @@ def _convert(
 def manifest_head(run: Run, name: str, target: Target | None = None) -> Manifest:
     """Everything of a manifest but the graphs."""
     tools = target.tools if target else ()
-    versions = {tool: _version(tool) for tool in ("torch", *tools)}
+    versions = {tool: version_of(tool) or "not installed" for tool in ("torch", *tools)}
     notes = dict(target.notes) if target else {}
     return Manifest(
         format=1,
@@ -311,9 +319,3 @@ def _prove(
         read = [read_clip(clip, head.config) for clip in clips]
         return prove(eager, program, artefact, read, BOUNDS[target.precision].margin)
 
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "not installed"

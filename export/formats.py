@@ -9,13 +9,12 @@ import importlib
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from avgn.errors import InputError, MissingError, UsageError
-from avgn.extras import import_extra, install_line
+from avgn.extras import import_extra, install_line, version_of
 
 if TYPE_CHECKING:
     from export.common import Target
@@ -122,7 +121,7 @@ def check_format(name: str, precisions: Sequence[str], batch: int, weights: int,
     if absent:
         raise MissingError(f"export to {name} needs {absent[0]}, which is missing: {install_line(row.extra)}")
     for package, prefix in row.pairs.items():
-        held = _version(package)
+        held = version_of(package) or "none"
         if not held.startswith(prefix):
             raise MissingError(
                 f"export to {name} was made for {package} {prefix}, and {held} is installed: "
@@ -141,13 +140,6 @@ def _found(module: str) -> bool:
         return False
     finally:
         importlib.invalidate_caches()
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "none"
 
 
 def _existing(path: Path) -> Path:

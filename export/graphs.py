@@ -76,6 +76,9 @@ class LogMelGraph(nn.Module):
         return (self.model(sound),)
 
 
+# The graphs of each stage, for formats with one file a stage.
+STAGE_FILES = {"glance": ("glance", "select", "logmel"), "focus": ("focus", "classify")}
+
 WRAPPERS: dict[str, Callable[[AVGN], nn.Module]] = {
     "glance": GlanceGraph,
     "select": SelectGraph,

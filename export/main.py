@@ -10,6 +10,7 @@ from pathlib import Path
 from rich.console import Console
 
 from avgn.errors import AvgnError, InputError, UsageError
+from avgn.network.checkpoint import QUANTISATION
 from export.common import DEFAULT_CLIPS, DEFAULT_RUN, Report, export, print_report
 from export.formats import FORMATS, check_format
 
@@ -27,7 +28,7 @@ class Request:
 
 def check_request(name: str, request: Request) -> None:
     """All that can be said before any work; see `export.formats.check_format` for the errors."""
-    if "int8" in request.precisions and not (request.run / "quantisation.json").is_file():
+    if "int8" in request.precisions and not (request.run / QUANTISATION).is_file():
         raise UsageError(
             f"{request.run}: has no quantisation to export; run `avgn quantize --run {request.run} --data MATERIAL "
             "--out RUN8` first, then export RUN8."

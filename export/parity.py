@@ -2,7 +2,7 @@
 
 Three rules keep it honest. Inputs are what each graph really sees on real clips (random inputs hide wrong graphs). The
 errors are relative to the size of the eager outputs. A difference in the chosen set counts as a fault unless the
-saliencies that were swapped lie closer together than the measured error could move them (the margin rule).
+saliencies that were swapped lie closer together than an error within the bound could move them (the margin rule).
 """
 
 from __future__ import annotations

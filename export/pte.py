@@ -9,6 +9,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from export.common import most_bytes
+
 XNNPACK, COREML = "XnnpackBackend", "CoreMLBackend"
 _KINDS = {"fp32": "fp32", "fp16": "fp16", "qint8": "int8", "quint8": "int8", "qcint8": "int8", "qcint4": "int4"}
 _PREFIX = "xnn_datatype_"
@@ -34,11 +36,7 @@ def delegate_data(program: Any, method: str, delegate: str) -> list[bytes]:
 
 def found_precision(program: Any, method: str) -> str:
     """The kind that holds most bytes of the weights in a method's XNNPACK pieces; fp32 where these have none."""
-    sizes: dict[str, int] = {}
-    for blob in delegate_data(program, method, XNNPACK):
-        for kind, size in _weights(blob):
-            sizes[kind] = sizes.get(kind, 0) + size
-    return max(sizes, key=lambda kind: sizes[kind]) if sizes else "fp32"
+    return most_bytes(weight for blob in delegate_data(program, method, XNNPACK) for weight in _weights(blob))
 
 
 def _plan(program: Any, method: str) -> Any:

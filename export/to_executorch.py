@@ -18,10 +18,9 @@ import torch
 from torch.export.graph_signature import InputKind
 
 from export.common import Converted, Piece, Target
+from export.graphs import STAGE_FILES
 from export.mil.tools import quiet
 from export.pte import found_precision, read_pte
-
-STAGES = {"glance": ("glance", "select", "logmel"), "focus": ("focus", "classify")}
 
 
 def convert(
@@ -33,7 +32,7 @@ def convert(
 
     `found` reads from a written program in which precision it holds a method.
     """
-    for stage, graphs in STAGES.items():
+    for stage, graphs in STAGE_FILES.items():
         present = [name for name in graphs if name in pieces]
         data, notes = lower({name: pieces[name] for name in present}, partitioner)
         program = read_pte(data)

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from avgn.contract import HEAVY
-from export.common import Converted, Piece, Target, exported, one_by_one
+from export.common import Converted, Piece, Target, exported, most_bytes, one_by_one
 from export.graphs import Graph
 
 # What PyTorch's exporter writes of its own accord, so that no version converter rewrites the graph. TensorRT 10 reads
@@ -79,13 +79,10 @@ def found_precision(model: Any) -> str:
     """The element type that holds most bytes of the model's floating or 8-bit initialisers (weights)."""
     import onnx
 
-    sizes: dict[str, int] = {}
     constants = [item.t for node in model.graph.node for item in node.attribute if node.op_type == "Constant"]
-    for tensor in (*model.graph.initializer, *constants):
-        kind = KINDS.get(onnx.TensorProto.DataType.Name(tensor.data_type))
-        if kind:
-            sizes[kind] = sizes.get(kind, 0) + onnx.numpy_helper.to_array(tensor).nbytes
-    return max(sizes, key=lambda kind: sizes[kind]) if sizes else "fp32"
+    tensors = [*model.graph.initializer, *constants]
+    kinds = [(KINDS.get(onnx.TensorProto.DataType.Name(tensor.data_type)), tensor) for tensor in tensors]
+    return most_bytes((kind, onnx.numpy_helper.to_array(tensor).nbytes) for kind, tensor in kinds if kind)
 
 
 @contextmanager

@@ -13,7 +13,7 @@ if __package__ in (None, ""):  # started as a script from a checkout
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from avgn.errors import ProofError
-from export.common import Converted, Piece, Target, one_by_one
+from export.common import Converted, Piece, Target, most_bytes, one_by_one
 from export.parity import QUANTISED
 
 PRODUCTS = ("Convolution", "FullyConnected", "MatMul")
@@ -41,12 +41,9 @@ def convert(piece: Piece, half: bool = False) -> Converted:
 
 def found_precision(model: Any) -> str:
     """The element type that holds most bytes of the model's floating or 8-bit constants (weights)."""
-    sizes: dict[str, int] = {}
-    for node in model.get_ops():
-        kind = node.get_element_type().get_type_name() if node.get_type_name() == "Constant" else ""
-        if kind in KINDS:
-            sizes[KINDS[kind]] = sizes.get(KINDS[kind], 0) + node.get_byte_size()
-    return max(sizes, key=lambda kind: sizes[kind]) if sizes else "fp32"
+    constants = [node for node in model.get_ops() if node.get_type_name() == "Constant"]
+    kinds = [(KINDS.get(node.get_element_type().get_type_name()), node.get_byte_size()) for node in constants]
+    return most_bytes((kind, size) for kind, size in kinds if kind)
 
 
 def convert_int8(piece: Piece) -> Converted:

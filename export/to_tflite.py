@@ -23,10 +23,9 @@ from torch import Tensor, nn
 from avgn.contract import HEAVY
 from avgn.errors import InputError
 from export.common import Converted, Piece, Target
-from export.graphs import Graph
+from export.graphs import STAGE_FILES, Graph
 from export.tflite_file import Signature, inspect
 
-FILES = {"glance": ("glance", "select", "logmel"), "focus": ("focus", "classify")}
 CASTABLE = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")  # whose weights the quantizer can hold in fp16
 
 
@@ -48,7 +47,7 @@ class Named(nn.Module):
 
 def convert(pieces: Mapping[str, Piece], half: bool = False) -> Iterator[dict[str, Converted]]:
     """One file a stage; the weights of the heavy graphs in fp16 if `half` (light graphs and sums stay fp32)."""
-    for stage, names in FILES.items():
+    for stage, names in STAGE_FILES.items():
         data = tflite([pieces[name].graph for name in names])
         data = halved(data) if half else data
         signatures = inspect(data)

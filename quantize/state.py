@@ -21,14 +21,14 @@ from avgn.config import Config
 from avgn.errors import InputError, UsageError
 from avgn.files import parse_json, replace_folder, write_file
 from avgn.network.avgn import AVGN
-from avgn.network.checkpoint import Run, load_run, read_run
+from avgn.network.checkpoint import QUANTISATION, Run, load_run, read_run
 from avgn.schema import build, plain
 from quantize.ptq import fuse_norms
 from quantize.quantizer import Spec, install, quantizers
 
 FORMAT = 1
 ENCODERS = ("frame_encoder", "sound_encoder", "focus_encoder")
-TABLE, TENSORS = "quantisation.json", "quantisation.safetensors"
+TENSORS = "quantisation.safetensors"
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def nets_of(config: Config) -> dict[str, str]:
 
 def is_quantised(folder: Path) -> bool:
     """Whether a run has a quantisation."""
-    return (folder / TABLE).is_file()
+    return (folder / QUANTISATION).is_file()
 
 
 def save_quantised(folder: Path, source: Path, encoders: dict[str, nn.Module], made: str) -> None:
@@ -66,7 +66,7 @@ def save_quantised(folder: Path, source: Path, encoders: dict[str, nn.Module], m
         for name in ("model.safetensors", "run.json"):
             shutil.copyfile(source / name, place / name)
         write_file(place / TENSORS, save(tensors))
-        write_file(place / TABLE, json.dumps(plain(table), indent=1) + "\n")
+        write_file(place / QUANTISATION, json.dumps(plain(table), indent=1) + "\n")
 
 
 def _changed(net: nn.Module, before: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -104,7 +104,7 @@ def load_quantised(folder: Path) -> tuple[AVGN, Run]:
 
 
 def _table(folder: Path, run: Run) -> Quantisation:
-    path = folder / TABLE
+    path = folder / QUANTISATION
     table = build(Quantisation, parse_json(path.read_bytes(), str(path)), str(path))
     if table.format != FORMAT:
         raise InputError(f"{path}: format {table.format} is not known to this version, which reads {FORMAT}.")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import platform
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
+
+from avgn.extras import version_of
 
 TOOLS = ("avgn", "numpy", "av", "openvino", "onnxruntime", "onnxruntime-gpu", "executorch", "ai-edge-litert", "torch")
 
@@ -24,13 +25,8 @@ def machine() -> dict[str, Any]:
 
 def versions() -> dict[str, str]:
     """Versions of Python and of the tools that are installed."""
-    found = {"python": platform.python_version()}
-    for tool in TOOLS:
-        try:
-            found[tool] = version(tool)
-        except PackageNotFoundError:
-            continue
-    return found
+    found = {tool: held for tool in TOOLS if (held := version_of(tool))}
+    return {"python": platform.python_version()} | found
 
 
 def usable_cores() -> int:

@@ -22,6 +22,7 @@ from avgn.network.dense import Dense
 from avgn.schema import build, plain
 
 FORMAT = 1
+QUANTISATION = "quantisation.json"  # beside the run of a quantised one; `quantize.state` reads and writes it
 Network = Literal["avgn", "dense"]
 N = TypeVar("N", bound=nn.Module)
 

@@ -129,12 +129,17 @@ class Verdict:
 
     @property
     def told(self) -> str:
-        """`holds` or `does not hold`, with what the interval leaves open."""
+        """`holds` or `does not hold` where the whole interval says so; else open, whatever the estimate is."""
         if self.found is None:
             return "not run"
-        reached = self.found.value >= self.goal if self.goal else self.found.value > 0
-        sure = self.found.low >= self.goal if reached else self.found.high < self.goal
-        return ("holds" if reached else "does not hold") + ("" if sure else " (within the interval either way)")
+        if self._reaches(self.found.low):
+            return "holds"
+        if not self._reaches(self.found.high):
+            return "does not hold"
+        return f"open (the estimate {'reaches' if self._reaches(self.found.value) else 'does not reach'} it)"
+
+    def _reaches(self, value: float) -> bool:
+        return value >= self.goal if self.goal else value > 0
 
 
 def _loss(way: str, kind: str | None = None) -> Callable[[Mapping[str, Row]], Figure | None]:

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from avgn.contract import STAGES
 from avgn.errors import InputError, MissingError, ProofError, UsageError
 from avgn.extras import import_extra
 from runtimes.backends import Arrays, check_inputs
+from runtimes.backends.loaded import GraphEngine
 
 if TYPE_CHECKING:
     from avgn.bundle import Bundle, GraphRecord, TensorSpec
@@ -27,29 +27,13 @@ if TYPE_CHECKING:
 NAME = "coreml"
 
 
-class CoreMlEngine:
+class CoreMlEngine(GraphEngine["CoreMlGraph"]):
     """One model a graph; the four of a decision are loaded at once, others when first run."""
 
     backend = NAME
 
     def __init__(self, precision: str, load: Callable[[str], CoreMlGraph]) -> None:
-        self.precision = precision
-        self.threads = os.cpu_count() or 1  # Core ML's own choice, on whatever unit it takes
-        self._load = load
-        self._graphs = {graph: load(graph) for graph in STAGES}
-
-    def run(self, graph: str, inputs: Arrays) -> dict[str, NDArray[Any]]:
-        """Run `graph` once (see `runtimes.backends.Engine`)."""
-        return self._graph(graph).run(inputs)
-
-    def bare(self, graph: str) -> Callable[[], object]:
-        """`predict` alone, on the inputs of the last `run`."""
-        return self._graph(graph).bare()
-
-    def _graph(self, name: str) -> CoreMlGraph:
-        if name not in self._graphs:
-            self._graphs[name] = self._load(name)
-        return self._graphs[name]
+        super().__init__(precision, os.cpu_count() or 1, load)  # threads are Core ML's own choice, on whatever unit
 
 
 class CoreMlGraph:

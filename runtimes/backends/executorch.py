@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from avgn.contract import STAGES
 from avgn.errors import InputError, MissingError
 from runtimes.backends import Arrays, check_inputs
 from runtimes.backends.checks import check_graph, last_line, only_file
+from runtimes.backends.loaded import GraphEngine
 from runtimes.machine import usable_cores
 
 if TYPE_CHECKING:
@@ -21,28 +21,10 @@ if TYPE_CHECKING:
 NAME = "executorch"
 
 
-class ExecuTorchEngine:
+class ExecuTorchEngine(GraphEngine["_Method"]):
     """One method a graph; the four of a decision at once, others when first run. The thread pool is the process's."""
 
     backend = NAME
-
-    def __init__(self, precision: str, threads: int, load: Callable[[str], _Method]) -> None:
-        self.precision, self.threads = precision, threads
-        self._load = load
-        self._methods = {graph: load(graph) for graph in STAGES}
-
-    def run(self, graph: str, inputs: Arrays) -> dict[str, NDArray[Any]]:
-        """Run `graph` once (see `runtimes.backends.Engine`)."""
-        return self._method(graph).run(inputs)
-
-    def bare(self, graph: str) -> Callable[[], object]:
-        """The method's own `execute` on the last inputs."""
-        return self._method(graph).bare()
-
-    def _method(self, name: str) -> _Method:
-        if name not in self._methods:
-            self._methods[name] = self._load(name)
-        return self._methods[name]
 
 
 class _Method:

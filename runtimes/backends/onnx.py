@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from avgn.contract import STAGES
 from avgn.errors import InputError, MissingError
 from runtimes.backends import Arrays, check_inputs
 from runtimes.backends.checks import check_graph, last_line, only_file
+from runtimes.backends.loaded import GraphEngine
 from runtimes.machine import usable_cores
 
 if TYPE_CHECKING:
@@ -32,33 +32,15 @@ TYPES = {
 }
 
 
-class OnnxEngine:
+class OnnxEngine(GraphEngine["_Graph"]):
     """One session a graph; the four of a decision at once, others when first run."""
 
     backend = NAME
-
-    def __init__(self, precision: str, threads: int, load: Callable[[str], _Graph]) -> None:
-        self.precision, self.threads = precision, threads
-        self._load = load
-        self._graphs = {graph: load(graph) for graph in STAGES}
 
     @property
     def provider(self) -> str:
         """What really computes `glance`, such as CUDAExecutionProvider."""
         return str(self._graphs["glance"].session.get_providers()[0])
-
-    def run(self, graph: str, inputs: Arrays) -> dict[str, NDArray[Any]]:
-        """Run `graph` once (see `runtimes.backends.Engine`)."""
-        return self._graph(graph).run(inputs)
-
-    def bare(self, graph: str) -> Callable[[], object]:
-        """The session's own `run` on the last inputs."""
-        return self._graph(graph).bare()
-
-    def _graph(self, name: str) -> _Graph:
-        if name not in self._graphs:
-            self._graphs[name] = self._load(name)
-        return self._graphs[name]
 
 
 class _Graph:

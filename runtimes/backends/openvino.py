@@ -12,9 +12,10 @@ import numpy as np
 import openvino
 from numpy.typing import NDArray
 
-from avgn.contract import STAGES
 from avgn.errors import InputError, MissingError, ProofError
 from runtimes.backends import Arrays, check_inputs
+from runtimes.backends.checks import last_line
+from runtimes.backends.loaded import GraphEngine
 from runtimes.backends.operators import Operator
 
 if TYPE_CHECKING:
@@ -26,20 +27,15 @@ NAME = "openvino"
 FP16_MACHINES = ("aarch64", "arm64")
 
 
-class OpenVinoEngine:
+class OpenVinoEngine(GraphEngine["_Graph"]):
     """One compiled model and one infer request a graph; the four of a decision at once, others when first run."""
 
     backend = NAME
 
     def __init__(self, precision: str, load: Callable[[str], _Graph], count: Callable[[str], _Graph]) -> None:
-        self.precision = precision
-        self._load, self._count = load, count
-        self._graphs = {graph: load(graph) for graph in STAGES}
+        super().__init__(precision, 0, load)
+        self._count = count
         self.threads = max(graph.threads for graph in self._graphs.values())
-
-    def run(self, graph: str, inputs: Arrays) -> dict[str, NDArray[Any]]:
-        """Run `graph` once (see `runtimes.backends.Engine`)."""
-        return self._graph(graph).run(inputs)
 
     def run_each(self, graph: str, sets: Sequence[Arrays]) -> list[dict[str, NDArray[Any]]]:
         """Run `graph` on each set of inputs, with nothing in between where each has buffers of its own."""
@@ -49,18 +45,9 @@ class OpenVinoEngine:
         """`count` sets of input arrays, each with an infer request of its own: running one binds nothing anew."""
         return self._graph(graph).buffers(count)
 
-    def bare(self, graph: str) -> Callable[[], object]:
-        """The infer requests' own `infer`: of each set of buffers in turn, or of the last inputs."""
-        return self._graph(graph).bare()
-
     def operators(self, graph: str, calls: int) -> tuple[Operator, ...]:
         """Mean time of each operator over `calls` runs of a copy of `graph` that counts (see `backends.operators`)."""
         return self._count(graph).operators(self._graph(graph).inputs(), calls)
-
-    def _graph(self, name: str) -> _Graph:
-        if name not in self._graphs:
-            self._graphs[name] = self._load(name)
-        return self._graphs[name]
 
 
 class _Graph:
@@ -87,6 +74,7 @@ class _Graph:
         return [request.outputs() for request in requests]
 
     def bare(self) -> Callable[[], object]:
+        """The infer requests' own `infer`: of each set of buffers in turn, or of the last inputs."""
         turns = cycle([request.request.infer for request in self._own.values()] or [self._main.request.infer])
         return lambda: next(turns)()
 
@@ -153,7 +141,7 @@ class _Request:
         try:
             self.request.infer(share_outputs=True)  # outputs are bound above: no copies of the engine's own
         except RuntimeError as fault:
-            raise MissingError(f"{NAME}: {self.name} could not be run ({_last_line(fault)}).") from fault
+            raise MissingError(f"{NAME}: {self.name} could not be run ({last_line(fault)}).") from fault
 
     def outputs(self) -> dict[str, NDArray[Any]]:
         """Copies, so that the next call changes nothing that was given away."""
@@ -222,11 +210,11 @@ def _compile(
     try:
         model = core.read_model(parts[".xml"], parts[".bin"])
     except RuntimeError as fault:
-        raise InputError(f"{bundle.path}: {NAME} cannot read {record.graph} ({_last_line(fault)}).") from fault
+        raise InputError(f"{bundle.path}: {NAME} cannot read {record.graph} ({last_line(fault)}).") from fault
     try:
         return core.compile_model(model, "CPU", options)
     except RuntimeError as fault:
-        raise MissingError(f"{NAME}: {record.graph} cannot be compiled here ({_last_line(fault)}).") from fault
+        raise MissingError(f"{NAME}: {record.graph} cannot be compiled here ({last_line(fault)}).") from fault
 
 
 def _ports(record: GraphRecord, specs: Sequence[TensorSpec], ports: Sequence[Any]) -> dict[str, int]:
@@ -245,9 +233,3 @@ def _ports(record: GraphRecord, specs: Sequence[TensorSpec], ports: Sequence[Any
                 f"{spec.dtype} {list(spec.shape)} in the manifest; export it again."
             )
     return {spec.name: found[spec.name] for spec in specs}
-
-
-def _last_line(fault: Exception) -> str:
-    """The one line of an engine's multi-line complaint that says something."""
-    lines = [line.strip() for line in str(fault).splitlines() if line.strip()]
-    return lines[-1] if lines else type(fault).__name__

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from avgn.contract import STAGES, TensorSpec
+from avgn.contract import TensorSpec
 from avgn.errors import InputError, MissingError, ProofError
 from runtimes.backends import Arrays, check_inputs
 from runtimes.backends.checks import check_graph, last_line, only_file
+from runtimes.backends.loaded import GraphEngine
 from runtimes.machine import usable_cores
 
 try:
@@ -26,28 +27,10 @@ if TYPE_CHECKING:
 NAME = "tflite"
 
 
-class TfliteEngine:
+class TfliteEngine(GraphEngine["_Graph"]):
     """A signature runner a graph; graphs that share a file share an interpreter, so that weights are held once."""
 
     backend = NAME
-
-    def __init__(self, precision: str, threads: int, load: Callable[[str], _Graph]) -> None:
-        self.precision, self.threads = precision, threads
-        self._load = load
-        self._graphs = {graph: load(graph) for graph in STAGES}
-
-    def run(self, graph: str, inputs: Arrays) -> dict[str, NDArray[Any]]:
-        """Run `graph` once (see `runtimes.backends.Engine`); floats both ways, also where the file has int8."""
-        return self._graph(graph).run(inputs)
-
-    def bare(self, graph: str) -> Callable[[], object]:
-        """The engine's own call of a signature on the last inputs, which copies them in and the outputs out."""
-        return self._graph(graph).bare
-
-    def _graph(self, name: str) -> _Graph:
-        if name not in self._graphs:
-            self._graphs[name] = self._load(name)
-        return self._graphs[name]
 
 
 class _Graph:
@@ -64,12 +47,16 @@ class _Graph:
         check_inputs(self._name, self._asked, inputs)
         self._last = {spec.name: stored(inputs[spec.name], spec) for spec in self._inputs}
         try:
-            outputs = self.bare()  # copies of the engine's memory
+            outputs = self._call()  # copies of the engine's memory
         except (RuntimeError, ValueError) as fault:
             raise MissingError(f"{NAME}: {self._name} could not be run ({last_line(fault)}).") from fault
         return {spec.name: real(outputs[spec.name], spec) for spec in self._outputs}
 
-    def bare(self) -> Mapping[str, NDArray[Any]]:
+    def bare(self) -> Callable[[], object]:
+        """The engine's own call of a signature, which copies inputs in and outputs out."""
+        return self._call
+
+    def _call(self) -> Mapping[str, NDArray[Any]]:
         outputs: Mapping[str, NDArray[Any]] = self._runner(**self._last)
         return outputs
 

@@ -8,23 +8,24 @@ from collections.abc import Sequence
 from avgn.config import SoundConfig
 from runtimes.capture.devices import Device, supervise
 from runtimes.capture.events import Event
+from runtimes.capture.received import Received
 from runtimes.capture.receiver import Receiver
 from runtimes.capture.recording import Recorder
-from runtimes.capture.source import Clock, Counters, Snippet, Status
+from runtimes.capture.source import Clock, Snippet
 
 # Seconds that a device may take to let go; a driver that hangs keeps its thread, which ends with the program.
 _PATIENCE = 5.0
 
 
-class LiveSource:
+class LiveSource(Received):
     """A `Source` of live devices, all on `clock`."""
 
     def __init__(
         self, devices: Sequence[Device], sound: SoundConfig, clock: Clock, recorder: Recorder | None = None
     ) -> None:
         kinds = {kind for device in devices for kind in device.kinds}
-        self._clock, self.recorder = clock, recorder
-        self._receiver = Receiver(sound, "picture" in kinds, "sound" in kinds)
+        super().__init__(clock, Receiver(sound, "picture" in kinds, "sound" in kinds))
+        self.recorder = recorder
         self._stop = threading.Event()
         self._threads = [
             threading.Thread(
@@ -32,26 +33,6 @@ class LiveSource:
             )
             for device in devices
         ]
-
-    @property
-    def clock(self) -> Clock:
-        """The system's clock."""
-        return self._clock
-
-    @property
-    def status(self) -> Status:
-        """How the devices are."""
-        return self._receiver.status(self._clock.now())
-
-    @property
-    def counters(self) -> Counters:
-        """What came and what was lost."""
-        return self._receiver.counters
-
-    @property
-    def drift_ppm(self) -> float:
-        """How much faster (+) than ours the microphone's clock runs."""
-        return self._receiver.drift_ppm
 
     def start(self) -> None:
         """Start the threads."""

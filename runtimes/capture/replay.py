@@ -18,14 +18,15 @@ from avgn.sound_track import SoundTrack
 from runtimes.capture.clock import SimulatedClock, SystemClock
 from runtimes.capture.events import DeviceEvent, Event, FrameEvent, Kind, SoundEvent, Tape
 from runtimes.capture.faults import BLOCKED, Fault, inject
+from runtimes.capture.received import Received
 from runtimes.capture.receiver import Receiver
-from runtimes.capture.source import Clock, Counters, Snippet, State, Status
+from runtimes.capture.source import Snippet, State
 
 # Events: half frames, half blocks of sound, a second of usual ones.
 _AHEAD = 64
 
 
-class ReplaySource:
+class ReplaySource(Received):
     """A `Source` that brings what is on a tape, each thing at its time.
 
     What is due is taken in by `snapshot`, so that decisions are the same every time; in real time a thread decodes a
@@ -40,34 +41,14 @@ class ReplaySource:
         faults: tuple[Fault, ...] = (),
     ) -> None:
         tape = inject(tape, faults)
-        self._clock = SystemClock() if realtime else SimulatedClock()
-        self._receiver = Receiver(sound, tape.picture is not None, tape.sound is not None)
+        clock = SystemClock() if realtime else SimulatedClock()
+        super().__init__(clock, Receiver(sound, tape.picture is not None, tape.sound is not None))
         streams = [stream for stream in (tape.picture, tape.sound) if stream is not None]
         events: Iterator[Event] = heapq.merge(*streams, key=lambda event: event.time)
         self._ahead = _Ahead(events) if realtime else None
         self._events = self._ahead or events
         self._next: Event | None = None
         self._blocked = [fault for fault in faults if fault.name == BLOCKED]
-
-    @property
-    def clock(self) -> Clock:
-        """Simulated, or the system's."""
-        return self._clock
-
-    @property
-    def status(self) -> Status:
-        """How the devices of the tape are."""
-        return self._receiver.status(self._clock.now())
-
-    @property
-    def counters(self) -> Counters:
-        """What came and what was lost."""
-        return self._receiver.counters
-
-    @property
-    def drift_ppm(self) -> float:
-        """How much faster (+) the microphone's clock ran."""
-        return self._receiver.drift_ppm
 
     def start(self) -> None:
         """Take the tape's beginning for now."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import os
 import platform
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -15,6 +14,7 @@ from runtimes.doctor.finding import Finding, State
 from runtimes.doctor.packages import Versions, base_findings, extra_findings, pair_findings, plain_name
 from runtimes.doctor.processor import processor_findings
 from runtimes.doctor.storage import disk_findings
+from runtimes.machine import usable_cores
 from runtimes.profile.sensors.tree import Tree
 
 
@@ -39,7 +39,7 @@ def _all(tree: Tree) -> Iterator[Finding]:
     yield from extra_findings(requirements(), versions)
     yield from camera_findings(tree)
     yield from microphone_findings(tree, microphones)
-    yield from processor_findings(tree, cores())
+    yield from processor_findings(tree, usable_cores())
     yield from accelerator_findings(tree)
     yield from disk_findings({"here": Path.cwd(), "scratch files": Path(tempfile.gettempdir())})
 
@@ -63,11 +63,6 @@ def requirements() -> list[str]:
         return requires("avgn") or []
     except PackageNotFoundError:
         return []
-
-
-def cores() -> int:
-    """Processors that this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def microphones() -> list[str]:

@@ -13,8 +13,7 @@ from avgn.errors import InputError, MissingError, ProofError, UsageError
 from avgn.logmel import log_mel_windows
 from avgn.media import read_clip
 from avgn.network.avgn import Batch
-from avgn.network.checkpoint import load_run, new_run, save_run
-from clips import write_clip
+from avgn.network.checkpoint import load_run
 from export.common import Piece, Target, eager_engine, export, one_by_one
 from export.common import exported as program_of
 from export.formats import FORMATS, Format, check_format
@@ -33,22 +32,6 @@ from small import SMALL, network
 
 QUIET = Console(quiet=True)
 TARGETS = {name: target for name, target in ALL_TARGETS.items() if name != "int8"}  # see tests/quantize
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("run")
-    save_run(folder, network(), new_run(SMALL, tuple("abcde")))
-    return folder
-
-
-@pytest.fixture(scope="module")
-def clips(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("clips")
-    write_clip(folder / "both.mp4", 3.0)
-    write_clip(folder / "seen.mp4", 2.0, sound=None)
-    write_clip(folder / "heard.mp4", 2.0, size=None)
-    return [folder / "both.mp4", folder / "seen.mp4", folder / "heard.mp4"]
 
 
 @pytest.fixture(scope="module")

@@ -16,9 +16,8 @@ from avgn.bundle import BundleWriter, open_bundle
 from avgn.config import Config
 from avgn.contract import GRAPHS
 from avgn.errors import MissingError, ProofError, UsageError
-from avgn.network.checkpoint import load_run, new_run, save_run
+from avgn.network.checkpoint import load_run
 from avgn.schema import build
-from clips import write_clip
 from export.common import Converted, Piece, eager_engine, export
 from export.common import exported as program_of
 from export.formats import check_format
@@ -32,7 +31,7 @@ from runtimes.backends import open_engine
 from runtimes.classifier import Classifier
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "avgn" / "network"))
-from small import SMALL, network
+from small import SMALL
 
 pytestmark = pytest.mark.timeout(1800)  # two exports: half a minute of computing, but on a busy machine much longer
 QUIET = Console(quiet=True)
@@ -40,21 +39,6 @@ CLIPS = [coloured_clip(seed) for seed in (1, 2)]
 ROUGH = Bound(3e-2, 0.99, 0.5, 6e-2)  # of fp16: untrained weights amplify rounding, and have near ties
 MODEL = "Data/com.apple.CoreML/model.mlmodel"
 WEIGHTS = "Data/com.apple.CoreML/weights/weight.bin"
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("run")
-    save_run(folder, network(), new_run(SMALL, tuple("abcde")))
-    return folder
-
-
-@pytest.fixture(scope="module")
-def clips(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("clips")
-    write_clip(folder / "both.mp4", 3.0)
-    write_clip(folder / "seen.mp4", 2.0, sound=None)
-    return [folder / "both.mp4", folder / "seen.mp4"]
 
 
 @pytest.fixture(scope="module")

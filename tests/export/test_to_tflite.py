@@ -24,29 +24,21 @@ import tiny_tflite
 from avgn.bundle import BundleWriter, open_bundle
 from avgn.contract import HEAVY
 from avgn.errors import InputError, MissingError, ProofError
-from avgn.network.checkpoint import load_run, new_run, save_run
-from clips import write_clip
+from avgn.network.checkpoint import load_run
 from export.common import Target, eager_classifier, export
 from export.formats import FORMATS, check_format
-from export.graphs import graphs
+from export.graphs import STAGE_FILES, graphs
 from export.parity import BOUNDS, prove
 from export.tflite_file import inspect
-from export.to_tflite import FILES, converted, halved, tflite
+from export.to_tflite import converted, halved, tflite
 from faults import coloured_clip
 from runtimes.backends import open_engine
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "avgn" / "network"))
-from small import SMALL, network
+from small import SMALL
 
 QUIET = Console(quiet=True)
 CODES = schema.BuiltinOperator
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("run")
-    save_run(folder, network(), new_run(SMALL, tuple("abcde")))
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -57,15 +49,7 @@ def table(run):
 @pytest.fixture(scope="module")
 def files(table):
     """The bytes by stage: what takes long is done once."""
-    return {stage: tflite([table[name] for name in names]) for stage, names in FILES.items()}
-
-
-@pytest.fixture(scope="module")
-def clips(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("clips")
-    write_clip(folder / "both.mp4", 3.0)
-    write_clip(folder / "heard.mp4", 2.0, size=None)
-    return [folder / "both.mp4", folder / "heard.mp4"]
+    return {stage: tflite([table[name] for name in names]) for stage, names in STAGE_FILES.items()}
 
 
 def target(files, precision="fp32"):
@@ -74,7 +58,8 @@ def target(files, precision="fp32"):
     def convert(pieces):
         for stage, data in files.items():
             found = inspect(data)
-            yield {name: converted(f"{stage}.tflite", data, found[name], pieces[name].graph) for name in FILES[stage]}
+            names = STAGE_FILES[stage]
+            yield {name: converted(f"{stage}.tflite", data, found[name], pieces[name].graph) for name in names}
 
     return Target("tflite", precision, convert, ("litert-torch",))
 
@@ -107,7 +92,7 @@ def exported(run, files, clips, tmp_path_factory):
 def test_every_graph_is_proven_on_real_clips(exported, clips):
     reports, out = exported
     for precision, report in reports.items():
-        assert set(report.proof.artefact) == {name for names in FILES.values() for name in names}
+        assert set(report.proof.artefact) == {name for names in STAGE_FILES.values() for name in names}
         assert report.proof.broken(BOUNDS[precision]) == []
         assert report.proof.whole.same_labels == report.proof.whole.same_sets == len(clips)
         json.dumps(report.as_json(), allow_nan=False)
@@ -127,7 +112,7 @@ def test_what_is_found_in_a_file(exported, files, table, run):
     records = {record.graph: record for record in open_bundle(exported[1]).manifest.graphs}
     for stage, data in files.items():
         for name, signature in inspect(data).items():
-            assert name in FILES[stage] and signature.found == "fp32" and signature.share("fp32") == 1
+            assert name in STAGE_FILES[stage] and signature.found == "fp32" and signature.share("fp32") == 1
             assert signature.inputs == {spec.name: spec for spec in table[name].inputs}
             assert signature.outputs == {spec.name: spec for spec in table[name].outputs}
             if name in HEAVY:
@@ -232,7 +217,7 @@ def test_each_wrong_file_is_caught_by_the_proof(exported, run, files, tmp_path, 
     wrong = files | {graph: edited(files[graph], graph, fault)}
     held = open_bundle(exported[1])
     with BundleWriter(tmp_path / "wrong.avgn", replace(held.manifest, graphs=())) as writer:
-        for stage, names in FILES.items():
+        for stage, names in STAGE_FILES.items():
             for name in names:
                 record = replace(held.record(name, "tflite", "fp32"), files=())
                 writer.add(record, {f"{stage}.tflite": wrong[stage]})

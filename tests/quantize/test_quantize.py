@@ -21,7 +21,7 @@ from export.to_openvino import TARGETS, int8_share
 from quantize.calibration import batches, collect, with_encoders
 from quantize.ptq import HALF, asymmetric, fuse_norms, quantise
 from quantize.quantizer import Quantizer, Spec, install, owner, quantizers, spelled
-from quantize.state import ENCODERS, TABLE, TENSORS, load_quantised, save_quantised
+from quantize.state import ENCODERS, QUANTISATION, TENSORS, load_quantised, save_quantised
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "avgn" / "network"))
 from small import SMALL, batch, network
@@ -133,6 +133,7 @@ def test_every_spelling_computes_the_same(tiny):
     for spelling in ("folded", "unfolded"):  # a tie that is rounded apart moves few values, by a step or so
         other = spelled(found, spelling)(x).detach()
         assert relative_rms(other, wanted) < 0.01 and float((other != wanted).float().mean()) < 0.01
+        assert torch.equal(other, spelled(found, "fake")(x).detach())
 
 
 def test_openvino_computes_it_in_int8_within_a_step(tiny, tmp_path):
@@ -234,8 +235,8 @@ def test_a_float_run_is_told_what_it_lacks(quantised):
 )
 def test_a_table_of_something_else_is_refused(quantised, tmp_path, key, value, says):
     folder = copied(quantised[0] / "int8", tmp_path / "run")
-    table = json.loads((folder / TABLE).read_text())
-    (folder / TABLE).write_text(json.dumps({**table, key: value}))
+    table = json.loads((folder / QUANTISATION).read_text())
+    (folder / QUANTISATION).write_text(json.dumps({**table, key: value}))
     with pytest.raises(InputError, match=says):
         load_quantised(folder)
 
