@@ -46,16 +46,18 @@ def new_run(config: Config, labels: tuple[str, ...], trained: str = "not trained
     return Run(FORMAT, secrets.token_hex(8), labels, config, trained, network=network)
 
 
-def save_run(folder: Path, model: nn.Module, run: Run, half: bool = False) -> None:
-    """Write `model` and `run` to `folder`; with `half`, weights are rounded to fp16 on disk (half the size)."""
+def save_run(folder: Path, model: nn.Module, run: Run) -> None:
+    """Write `model` and `run` to `folder`; what fp16 holds exactly is written as fp16."""
     folder.mkdir(parents=True, exist_ok=True)
-    kind = torch.float16 if half else torch.float32
-    weights = {
-        name: value.detach().cpu().to(kind if value.is_floating_point() else value.dtype).contiguous()
-        for name, value in model.state_dict().items()
-    }
+    weights = {name: _smallest(value.detach().cpu()).contiguous() for name, value in model.state_dict().items()}
     write_file(folder / "model.safetensors", save(weights))
     write_run(folder, run)
+
+
+def _smallest(value: Tensor) -> Tensor:
+    """The same values in fp16 where nothing is lost."""
+    half = value.half() if value.dtype == torch.float32 else value
+    return half if torch.equal(half.to(value.dtype), value) else value
 
 
 def write_run(folder: Path, run: Run) -> None:

@@ -20,6 +20,7 @@ from avgn.manifest import Source
 from avgn.network.avgn import AVGN, Batch
 from avgn.network.checkpoint import Network, Run, load_weights, new_run, read_run, save_run, write_run
 from avgn.network.dense import Dense
+from avgn.network.fold import fold_norms, round_to_half
 from avgn.network.weights import load_encoder, pretrained
 from avgn.training.branches import run_branches
 from avgn.training.cached import cached_clips, fed, frozen_for_cache
@@ -94,6 +95,8 @@ def train(job: Job, console: Console) -> Path:
         else:
             model = run_phase(fabric, model, phase, job.recipe, job.folder, console, job.resume, job.workers)
     if fabric.is_global_zero:
+        fold_norms(model)
+        round_to_half(model)
         save_run(job.folder, model, replace(run, trained=_story(job)))
     return job.folder
 
