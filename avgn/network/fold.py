@@ -36,9 +36,9 @@ def _fold(convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
         raise InputError("a batch norm keeps no statistics; it cannot be folded.")
     scale = norm.weight / (norm.running_var + norm.eps).sqrt()
     convolution.weight *= scale[:, None, None, None]
-    norm.bias -= norm.running_mean * scale
+    norm.bias.sub_(norm.running_mean * scale)
     if convolution.bias is not None:
-        norm.bias += convolution.bias * scale
+        norm.bias.add_(convolution.bias * scale)
         convolution.bias.zero_()
     norm.weight.fill_(1.0)
     norm.running_mean.zero_()
