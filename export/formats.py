@@ -75,7 +75,7 @@ FORMATS: dict[str, Format] = {
             "export,onnx",
             ("torch", "onnx", "onnxscript", "onnxruntime"),
             "ONNX Runtime",
-            ("fp32", "fp16"),
+            ("fp32", "fp16", "int8"),
             ".onnx a graph",
         ),
         Format(

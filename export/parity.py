@@ -53,6 +53,20 @@ BOUNDS = {
     "int8": Bound(1e-5, 0.9, 0.5, 2e-2, quantised_rms=0.35),
 }
 QUANTISED = ("glance", "focus")
+LEAST_SHARE = 0.9  # of the work of a quantised graph in int8; what is left is attention, which stays in float
+
+
+def enough_int8(backend: str, graph: str, share: float) -> dict[str, str]:
+    """What to note of a quantised graph whose file does `share` (0..1) of its multiply-accumulates in int8.
+
+    Raises ProofError below LEAST_SHARE: engines run in float what they cannot run in int8, and say nothing.
+    """
+    if share < LEAST_SHARE:
+        raise ProofError(
+            f"{backend} int8: only {share:.0%} of the work of {graph} runs in int8, below {LEAST_SHARE:.0%}; "
+            "is the run's quantisation whole?"
+        )
+    return {"MACs in int8": f"{share:.1%}"}
 
 
 @dataclass(frozen=True)

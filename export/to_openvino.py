@@ -12,12 +12,10 @@ from typing import Any
 if __package__ in (None, ""):  # started as a script from a checkout
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from avgn.errors import ProofError
 from export.common import Converted, Piece, Target, most_bytes, one_by_one
-from export.parity import QUANTISED
+from export.parity import QUANTISED, enough_int8
 
 PRODUCTS = ("Convolution", "FullyConnected", "MatMul")
-LEAST_SHARE = 0.9  # of the work of a quantised graph; what is left is attention, which stays in float
 KINDS = {"f32": "fp32", "f16": "fp16", "i8": "int8", "u8": "int8"}
 
 
@@ -55,12 +53,7 @@ def convert_int8(piece: Piece) -> Converted:
     if piece.graph.name not in QUANTISED:
         return made
     share = int8_share({Path(name).suffix: data for name, data in made.files.items()})
-    if share < LEAST_SHARE:
-        raise ProofError(
-            f"openvino int8: only {share:.0%} of the work of {piece.graph.name} runs in int8 here, "
-            f"below {LEAST_SHARE:.0%}; is the run's quantisation whole?"
-        )
-    return Converted(made.files, "int8", {"executed in int8": f"{share:.1%} of the multiply-accumulates"})
+    return Converted(made.files, "int8", enough_int8("openvino", piece.graph.name, share))
 
 
 def int8_share(parts: dict[str, bytes]) -> float:

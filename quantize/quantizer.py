@@ -20,8 +20,10 @@ from torch import Tensor, nn
 from avgn.errors import InputError
 
 # fake: one operator, whose gradient passes straight through (training, OpenVINO). folded: activations as a pair of
-# operators, weights as int8 constants (ExecuTorch, Core ML, ONNX). unfolded: pairs for both (LiteRT).
-Spelling = Literal["fake", "folded", "unfolded"]
+# operators, weights as int8 constants (ExecuTorch, Core ML). unsigned: the same with activations in uint8 (ONNX).
+# unfolded: pairs for both (LiteRT).
+Spelling = Literal["fake", "folded", "unsigned", "unfolded"]
+FOLDED = ("folded", "unsigned")
 _Q = torch.ops.quantized_decomposed
 
 
@@ -76,7 +78,9 @@ class Quantizer(nn.Module):
         ints = (spec.step, spec.zero_point, spec.low, spec.high)
         if self.spelling == "fake":
             return torch.fake_quantize_per_tensor_affine(x, *ints)
-        return _Q.dequantize_per_tensor(_Q.quantize_per_tensor(x, *ints, torch.int8), *ints, torch.int8)
+        dtype, shift = (torch.uint8, 128) if self.spelling == "unsigned" else (torch.int8, 0)
+        moved = (spec.step, *(value + shift for value in ints[1:]), dtype)
+        return _Q.dequantize_per_tensor(_Q.quantize_per_tensor(x, *moved), *moved)
 
     def _weight(self, x: Tensor) -> Tensor:
         spec = self.spec
@@ -84,8 +88,8 @@ class Quantizer(nn.Module):
             axis = spec.axis or 0
             return torch.fake_quantize_per_channel_affine(x, self.steps, self.zeros, axis, spec.low, spec.high)
         # engines know only the whole range of int8: weights kept in less are rounded before, by `spelled`
-        ints = (self.steps, self.zeros.long(), spec.axis, -127, 127, torch.int8)
-        stored = self.int8 if self.spelling == "folded" else _Q.quantize_per_channel(x, *ints)
+        ints = (self.steps, self.zeros, spec.axis, -127, 127, torch.int8)
+        stored = self.int8 if self.spelling in FOLDED else _Q.quantize_per_channel(x, *ints)
         return _Q.dequantize_per_channel(stored, *ints)
 
     def stored(self, x: Tensor) -> Tensor:
@@ -148,7 +152,9 @@ def spelled(net: nn.Module, spelling: Spelling) -> nn.Module:
                 # as rounded by PyTorch: NNCF's largest weight often lies halfway, where engines round apart
                 weight, hook.spelling = weight_of(part, place), "fake"
                 weight.data = hook(weight.detach())
-                if spelling == "folded":
+                if spelling != "fake":
+                    hook.zeros = hook.zeros.long()
+                if spelling in FOLDED:
                     hook.fold(weight)
             hook.spelling = spelling
     return made

@@ -94,8 +94,14 @@ def open_engine(bundle: Bundle, precision: str, threads: int | None, cache: Path
 
 
 def providers(available: list[str], precision: str, engines: Path | None) -> list[tuple[str, dict[str, str]]]:
-    """Those of PREFERRED that are there, best first, with their options; `engines` is where TensorRT keeps its own."""
-    tensorrt = {"trt_fp16_enable": str(precision == "fp16"), "trt_int8_enable": str(precision == "int8")}
+    """Those of PREFERRED that are there, best first, with their options; `engines` is where TensorRT keeps its own.
+
+    int8 is for the CPU alone: TensorRT does not read uint8 activations, CUDA has no integer kernels for them, and both
+    would compute in float without a word.
+    """
+    if precision == "int8":
+        return [(PREFERRED[2], {})]
+    tensorrt = {"trt_fp16_enable": str(precision == "fp16")}
     if engines is not None:
         place = str(engines)
         tensorrt |= {"trt_engine_cache_enable": "True", "trt_engine_cache_path": place}

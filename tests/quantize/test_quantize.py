@@ -70,7 +70,7 @@ def by_hand(x, step, zero, low, high):
     return ((stored - zero) * np.float32(step)).astype(np.float32)
 
 
-@pytest.mark.parametrize("spelling", ["fake", "unfolded"])
+@pytest.mark.parametrize("spelling", ["fake", "unsigned", "unfolded"])
 @pytest.mark.parametrize(("step", "zero", "low", "high"), [(0.5, 3, -128, 127), (0.25, -128, -128, 127)])
 def test_activations_round_half_to_even_and_are_clamped(spelling, step, zero, low, high):
     hook = Quantizer(Spec("pre_hooks.x/conv2d/0__0.0", low, high, step, zero))
@@ -130,7 +130,7 @@ def test_every_spelling_computes_the_same(tiny):
     net, seen, found = tiny
     wanted, x = found(seen[0]).detach(), seen[0]
     assert relative_rms(wanted, net(x).detach()) < 0.1
-    for spelling in ("folded", "unfolded"):  # a tie that is rounded apart moves few values, by a step or so
+    for spelling in ("folded", "unsigned", "unfolded"):  # a tie that is rounded apart moves few values, by a step or so
         other = spelled(found, spelling)(x).detach()
         assert relative_rms(other, wanted) < 0.01 and float((other != wanted).float().mean()) < 0.01
         assert torch.equal(other, spelled(found, "fake")(x).detach())
