@@ -2,52 +2,13 @@
 
 from __future__ import annotations
 
-import socket
-import subprocess
-import sys
 import threading
-from pathlib import Path
 
-import av
 import numpy as np
-import pytest
 import scenery
 
 from runtimes.capture import open_live, open_replay
 from runtimes.capture.source import State
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-class Station:
-    """Serves one listener at a time; being killed is what happens to it."""
-
-    def __init__(self):
-        self.port = free_port()
-        self.url = f"tcp://127.0.0.1:{self.port}"
-        self.program = None
-
-    def go_on_air(self):
-        script = Path(__file__).with_name("station.py")
-        self.program = subprocess.Popen([sys.executable, str(script), str(self.port)], stderr=subprocess.DEVNULL)
-
-    def go_off_air(self):
-        if self.program is not None:
-            self.program.kill()
-            self.program.wait(10)
-
-
-@pytest.fixture
-def station():
-    if "libx264" not in av.codecs_available or "mp2" not in av.codecs_available:
-        pytest.skip("PyAV is built without the encoders that a camera needs")
-    made = Station()
-    yield made
-    made.go_off_air()
 
 
 def test_a_stream_is_seen_and_heard_and_found_again_after_it_broke(station, tmp_path):
