@@ -72,11 +72,14 @@ class FramePicture:
         return np.ascontiguousarray(turned(self._pixels(size, size), display_matrix(self.frame)))
 
     def scaled(self, short_side: int) -> NDArray[np.uint8]:
-        """The whole frame, upright, with square pixels: [H, W, 3] RGB where min(H, W) == short_side."""
+        """The whole frame, upright, with square pixels: [H, W, 3] RGB where min(H, W) == short_side.
+
+        Planes lie apart in memory: of most pictures only a patch is wanted, and all else were interleaved for nothing.
+        """
         wide, high = display_size(self.frame.width, self.frame.height, self.aspect)
         scale = short_side / min(wide, high)
         pixels = turned(self._pixels(round(wide * scale), round(high * scale)), display_matrix(self.frame))
-        return np.stack(tuple(pixels), axis=-1)
+        return np.moveaxis(pixels, 0, -1)
 
     def _pixels(self, width: int, height: int) -> NDArray[np.uint8]:
         """[3, height, width] RGB, as stored (not turned)."""

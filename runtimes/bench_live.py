@@ -15,7 +15,7 @@ from itertools import cycle
 from math import ceil
 from pathlib import Path
 from statistics import fmean
-from time import perf_counter, process_time
+from time import perf_counter, process_time, sleep
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -33,14 +33,15 @@ from runtimes.live.settings import LiveSettings
 from runtimes.stream import Stream
 
 if TYPE_CHECKING:
+    from runtimes.decision import Decision
     from runtimes.live.decision import LiveDecision
 
-WHOLE_WINDOWS = 20  # judged from scratch, for comparison
+WARM_UP, WHOLE_WINDOWS = 3, 20  # judged from scratch, for comparison
 
 
 @dataclass(frozen=True)
 class HopCost:
-    """Of one hop, on average, of the whole window judged from scratch, and their ratio."""
+    """Means of one hop and of the whole window judged from scratch, one a hop's time as well, and their ratio."""
 
     hop: float
     window: float
@@ -102,6 +103,7 @@ def run_live(classifier: Classifier, threads: int, clips: Sequence[Path], settin
     stream = Stream(classifier, source, settings)
     full = classifier.config.snippets * settings.step
     decisions: list[LiveDecision] = []
+    began, spent = perf_counter(), process_time()
     for decision in stream:
         if decision.time <= full:  # filling the window is another matter
             began, spent = perf_counter(), process_time()
@@ -111,7 +113,7 @@ def run_live(classifier: Classifier, threads: int, clips: Sequence[Path], settin
     if not decisions:
         raise UsageError(f"duration: {settings.duration:g} s do not fill the window; give more than {full + 1:g} s.")
     counters, new = source.counters, [decision.new_focus for decision in decisions]
-    whole_macs, whole_ms = whole_window(classifier, paths)
+    whole_macs, whole_ms = whole_window(classifier, paths, settings.step * settings.hop)
     hop_macs, hop_ms = (fmean(values) for values in zip(*map(_cost, decisions), strict=True))
     return LiveBench(
         machine=machine(),
@@ -137,19 +139,23 @@ def run_live(classifier: Classifier, threads: int, clips: Sequence[Path], settin
     )
 
 
-def whole_window(classifier: Classifier, paths: Sequence[Path]) -> tuple[float, float]:
-    """Multiply-accumulates and median milliseconds of T snippets judged from scratch, decoding left out."""
+def whole_window(classifier: Classifier, paths: Sequence[Path], every: float) -> tuple[float, float]:
+    """Mean multiply-accumulates and milliseconds of T snippets judged from scratch, decoding left out.
+
+    One in `every` seconds, as a stream would: after a pause the caches are cold and the engine's threads asleep, and
+    each window, like each hop, pays for waking them.
+    """
     clips = [read_clip(path, classifier.config) for path in dict.fromkeys(paths[:WHOLE_WINDOWS])]
-    turns, found = cycle(clips), []
-    for number in range(-3, WHOLE_WINDOWS):
-        decision = classifier.classify_clip(next(turns))
-        if number >= 0:
-            found.append((decision.macs, decision.timings_ms["total"]))
-    macs, ms = zip(*found, strict=True)
-    return fmean(macs), float(np.median(ms))
+    turns, due, found = cycle(clips), perf_counter(), []
+    for _ in range(WARM_UP + WHOLE_WINDOWS):
+        sleep(max(0.0, due - perf_counter()))
+        due = perf_counter() + every
+        found.append(_cost(classifier.classify_clip(next(turns))))
+    macs, ms = (fmean(values) for values in zip(*found[WARM_UP:], strict=True))
+    return macs, ms
 
 
-def _cost(decision: LiveDecision) -> tuple[float, float]:
+def _cost(decision: Decision | LiveDecision) -> tuple[float, float]:
     return decision.macs, decision.timings_ms["total"]
 
 

@@ -77,6 +77,8 @@ class Soak:
     minutes: float
     decisions: int
     memory_growth_mb: float | None
+    memory_mb: tuple[float, ...]
+    """The median of each minute."""
     threads_before: int
     threads_after: int
     most_offset_ms: float
@@ -144,6 +146,7 @@ def run_soak(classifier: Classifier, clips: Sequence[Path], minutes: float, real
         minutes=minutes,
         decisions=watch.decisions,
         memory_growth_mb=_growth(watch),
+        memory_mb=_by_minute(watch),
         threads_before=before,
         threads_after=threading.active_count(),
         most_offset_ms=watch.most_offset,
@@ -187,6 +190,12 @@ def resident() -> int:
     import resource
 
     return pages * resource.getpagesize()
+
+
+def _by_minute(watch: _Watch) -> tuple[float, ...]:
+    """Medians of the process's memory in MB, of each minute in which there was a snippet."""
+    minutes = (watch.column("time") // 60).astype(int)
+    return tuple(float(np.median(watch.column("memory")[minutes == minute])) / 1e6 for minute in np.unique(minutes))
 
 
 def _growth(watch: _Watch) -> float | None:

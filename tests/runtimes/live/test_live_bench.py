@@ -11,7 +11,7 @@ import clips
 import tiny
 from avgn.bundle import open_bundle
 from avgn.errors import InputError, UsageError
-from runtimes import soak
+from runtimes import bench_live, soak
 from runtimes.backends import open_engine
 from runtimes.bench_live import looped, run_live
 from runtimes.capture import open_replay
@@ -66,7 +66,8 @@ def test_clips_are_looped_for_as_long_as_wanted(folder):
     assert [path.name for path in looped([folder / "c.mp4"], 2.0)] == ["c.mp4"]
 
 
-def test_the_benchmark_says_what_was_asked(classifier, folder):
+def test_the_benchmark_says_what_was_asked(classifier, folder, monkeypatch):
+    monkeypatch.setattr(bench_live, "WHOLE_WINDOWS", 2)
     found = run_live(classifier, 1, [folder], LiveSettings(duration=3.0))
     told = json.loads(json.dumps(asdict(found)))
     assert told["decisions"] + told["skipped_hops"] >= 3 and told["k"] == 2
