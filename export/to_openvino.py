@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import sys
 import tempfile
 from functools import partial
@@ -14,8 +13,8 @@ if __package__ in (None, ""):  # started as a script from a checkout
 
 from export.common import Converted, Piece, Target, most_bytes, one_by_one
 from export.parity import QUANTISED, enough_int8
+from runtimes.backends.openvino import products
 
-PRODUCTS = ("Convolution", "FullyConnected", "MatMul")
 KINDS = {"f32": "fp32", "f16": "fp16", "i8": "int8", "u8": "int8"}
 
 
@@ -66,20 +65,9 @@ def int8_share(parts: dict[str, bytes]) -> float:
     core = ov.Core()
     options = {"INFERENCE_PRECISION_HINT": "f32"}
     compiled = core.compile_model(core.read_model(parts[".xml"], parts[".bin"]), "CPU", options)
-    done = {True: 0.0, False: 0.0}
-    for node in compiled.get_runtime_model().get_ops():
-        info = node.get_rt_info()
-        kind = info["layerType"].astype(str) if "layerType" in info else ""
-        if kind in PRODUCTS:
-            done[info["primitiveType"].astype(str).endswith("_I8")] += _macs(kind, node)
-    return done[True] / max(sum(done.values()), 1.0)
-
-
-def _macs(kind: str, node: Any) -> float:
-    made = tuple(node.get_output_shape(0))
-    if kind == "Convolution":  # weights [C,I,h,w] or in groups [G,C/G,I/G,h,w]
-        return math.prod(made) * math.prod(node.input(1).get_shape()) / made[1]
-    return math.prod(made) * float(node.input(0).get_shape()[-1])
+    work = products(compiled).values()
+    whole = sum(product.macs for product in work if product.kernel.endswith("_I8"))
+    return whole / max(sum(product.macs for product in work), 1)
 
 
 TARGETS = {

@@ -9,7 +9,7 @@ import torch
 from avgn.bundle import Bundle
 from avgn.contract import patch_batch
 from avgn.errors import UsageError
-from avgn.network.checkpoint import load_run
+from avgn.network.checkpoint import load_run, read_run
 from export.common import eager_engine
 from export.graphs import Graph, graphs
 from runtimes.backends.torch import TorchEngine
@@ -22,9 +22,10 @@ def torch_engines(folder: Path, bundle: Bundle, threads: int | None = None) -> t
 
     `threads` are set for PyTorch in the whole process. Raises UsageError for another run than the bundle's.
     """
-    model, run = load_run(folder)
-    if run.run != bundle.manifest.run:
-        raise UsageError(f"{folder}: is run {run.run}; {bundle.path} was made from run {bundle.manifest.run}.")
+    run = read_run(folder).run
+    if run != bundle.manifest.run:
+        raise UsageError(f"{folder}: is run {run}; {bundle.path} was made from run {bundle.manifest.run}: name it.")
+    model, _ = load_run(folder)
     if threads is not None:
         torch.set_num_threads(threads)
     focus = next((record for record in bundle.manifest.graphs if record.graph == "focus"), None)

@@ -1,4 +1,4 @@
-"""`avgn bench`: our pipeline, the bare graphs and their parts, timed side by side in interleaved rounds.
+"""`avgn bench`: our pipeline, the bare graphs and their parts, and what they are held against, in interleaved rounds.
 
 A table of contestants, so that an alternative is one more row; each round times each of them once, in an order that
 rotates, so that a slow moment of the machine hits all alike.
@@ -10,40 +10,46 @@ beside it, bench it alone (`--backend`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from time import perf_counter, sleep
-from typing import TYPE_CHECKING, Any
+from time import sleep
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from avgn.errors import UsageError
-from avgn.extras import install_line
-from avgn.logmel import log_mel_windows
-from avgn.media import read_clip
-from runtimes.backends import BACKENDS, LoadedEngine, choose_variant, open_engine
+from avgn.errors import MissingError, UsageError
+from runtimes.backends import LoadedEngine, choose_variant, open_engine
 from runtimes.classifier import Classifier
+from runtimes.contestant import (
+    BARE,
+    OURS,
+    Contest,
+    Contestant,
+    Subject,
+    Timed,
+    Yardstick,
+    bare_graphs,
+    front_end,
+    pipeline,
+)
 from runtimes.machine import machine, versions
+from runtimes.roofline import Ceiling, roofline
 
 if TYPE_CHECKING:
     from avgn.bundle import Bundle
 
 WARM_UP = 3
-OURS, BARE = "avgn classify", "bare graphs"
 PAUSE = 0.1  # seconds; the pools of ExecuTorch and PyTorch spin for some milliseconds
-Timed = dict[str, float]  # milliseconds by row name
 
 
-@dataclass(frozen=True, eq=False)
-class Contestant:
-    """What is timed once a round: `measure` gives milliseconds by row name, `macs` multiply-accumulates likewise."""
+class Key(NamedTuple):
+    """Which row a measurement belongs to."""
 
+    bundle: str
+    name: str
     backend: str
     precision: str
-    threads: int
-    macs: dict[str, int]
-    measure: Callable[[], Timed]
 
 
 @dataclass(frozen=True)
@@ -56,8 +62,19 @@ class Percentiles:
 
 
 @dataclass(frozen=True)
+class Spread:
+    """The middle half of the samples, in milliseconds."""
+
+    p25: float
+    p75: float
+
+
+@dataclass(frozen=True)
 class Row:
-    """A line of the table; `ratio_to_ours` compares medians with `avgn classify` of the first variant."""
+    """A line of the table; `ratio_to_ours` compares medians with `avgn classify` of the first variant.
+
+    `bundle` is empty where no bundle is run.
+    """
 
     name: str
     backend: str
@@ -66,12 +83,16 @@ class Row:
     ms: Percentiles
     macs: int
     ratio_to_ours: float
+    spread: Spread
+    samples: int
+    bundle: str
 
 
 @dataclass(frozen=True)
 class Headline:
     """Median over rounds of `avgn classify` (without decoding) over the bare graphs of the same round."""
 
+    bundle: str
     backend: str
     precision: str
     ours_to_bare: float
@@ -83,119 +104,96 @@ class Bench:
 
     machine: dict[str, Any]
     versions: dict[str, str]
-    not_run: dict[str, str]  # engine and precision -> why
+    not_run: dict[str, str]  # engine and precision, or yardstick -> why
     clips: tuple[str, ...]
     warm_up: int
     rounds: int
     headline: tuple[Headline, ...]
     rows: tuple[Row, ...]
+    roofline: tuple[Ceiling, ...]
 
     def as_json(self) -> dict[str, Any]:
         """Plain dicts and lists."""
         return asdict(self)
 
-    def decisions(self) -> dict[tuple[str, str], float]:
-        """Median milliseconds of a decision by backend and precision."""
-        return {(row.backend, row.precision): row.ms.p50 for row in self.rows if row.name == OURS}
+    def decisions(self, bundle: str) -> dict[tuple[str, str], float]:
+        """Median milliseconds of a decision by backend and precision of a bundle."""
+        return {
+            (row.backend, row.precision): row.ms.p50 for row in self.rows if row.name == OURS and row.bundle == bundle
+        }
 
 
-@dataclass(frozen=True, eq=False)
-class Subject:
-    """What contestants are made from: a variant of the bundle, loaded, and a clip."""
+@dataclass(frozen=True)
+class Options:
+    """How a bench is run; UsageError where that makes no sense. `threads`: None leaves it to each engine."""
 
-    classifier: Classifier
-    engine: LoadedEngine
-    clip: Path
+    rounds: int = 20
+    backend: str = "auto"
+    precision: str | None = None
+    threads: int | None = None
+    clips: tuple[Path, ...] = field(default_factory=tuple)
 
-    def contestant(self, macs: dict[str, int], measure: Callable[[], Timed]) -> Contestant:
-        """One that runs on this subject's engine."""
-        return Contestant(self.engine.backend, self.engine.precision, self.engine.threads, macs, measure)
-
-
-def pipeline(subject: Subject) -> Contestant:
-    """`avgn classify` as a user runs it: all that follows decoding, and decoding for itself."""
-    macs = subject.classifier.classify(subject.clip).macs
-
-    def measure() -> Timed:
-        timings = subject.classifier.classify(subject.clip).timings_ms
-        return {OURS: timings["total"] - timings["decode"], "decode": timings["decode"]}
-
-    return subject.contestant({OURS: macs, "decode": 0}, measure)
+    def __post_init__(self) -> None:
+        if self.rounds < 1:
+            raise UsageError(f"rounds: {self.rounds} makes no sense, give 1 or more.")
 
 
-def bare_graphs(subject: Subject) -> Contestant:
-    """The very same calls on prepared inputs, straight on the engine, with nothing in between."""
-    classifier, engine = subject.classifier, subject.engine
-    macs = {BARE: classifier.classify(subject.clip).macs}  # leaves real inputs in the engine
-    calls = {graph: count for graph, count in classifier.meter.calls.items() if count}
-    bare = {graph: engine.bare(graph) for graph in calls}
-
-    def measure() -> Timed:
-        spent = {graph: _timed(bare[graph], count) for graph, count in calls.items()}
-        return {BARE: sum(spent.values()), **{f"bare {graph}": ms / calls[graph] for graph, ms in spent.items()}}
-
-    for graph in calls:
-        macs[f"bare {graph}"] = classifier.meter.price(graph)
-    return subject.contestant(macs, measure)
-
-
-def front_end(subject: Subject) -> Contestant:
-    """The log-mel of all snippets, which is part of `decode`."""
-    sound = subject.classifier.config.sound
-    clip = read_clip(subject.clip, subject.classifier.config)
-
-    def measure() -> Timed:
-        return {"log-mel": _timed(lambda: log_mel_windows(clip.sound, clip.starts, sound))}
-
-    return Contestant("numpy", "fp32", 1, {"log-mel": 0}, measure)
-
-
-# An alternative is one entry more: `VARIED` once for each variant of the bundle, `COMMON` once.
+# For each variant of the bundles, and once.
 VARIED: tuple[Callable[[Subject], Contestant], ...] = (pipeline, bare_graphs)
 COMMON: tuple[Callable[[Subject], Contestant], ...] = (front_end,)
 
 
 def run_bench(
-    bundle: Bundle,
-    clips: tuple[Path, ...] = (),
-    rounds: int = 30,
-    backend: str = "auto",
-    precision: str | None = None,
-    threads: int | None = None,
+    bundles: Sequence[Bundle],
+    how: Options | None = None,
     others: Sequence[LoadedEngine] = (),
-    not_run: dict[str, str] | None = None,
+    yardsticks: Mapping[str, Yardstick] | None = None,
+    not_run: Mapping[str, str] | None = None,
 ) -> Bench:
-    """Time every variant of `bundle` that is wanted and installed, on `clips` (default: the sample of a checkout).
+    """Time every variant of `bundles` that is wanted and installed, on clips (default: the sample of a checkout).
 
-    `others` are engines with the same graphs from outside the bundle, such as PyTorch; `not_run` says which there would
-    be, and why not. Raises UsageError for no rounds or no clips, and what the classifier raises.
+    `others` are engines with the graphs of the first bundle from outside it, such as PyTorch; `yardsticks` are made on
+    the first clip; `not_run` says what else there would be, and why not. Raises UsageError where no bundle has what is
+    wanted, and what the classifier raises.
     """
-    if rounds < 1:
-        raise UsageError(f"rounds: {rounds} makes no sense, give 1 or more.")
-    paths = clips or (sample_clip(),)
-    variants = _variants(bundle, backend, precision)
-    engines = [*(open_engine(bundle, *variant, threads) for variant in variants), *others]
-    classifiers = [Classifier(bundle, engine) for engine in engines]
-    samples: dict[tuple[str, str, str], list[float]] = {}
-    heads: dict[tuple[str, str, str], Contestant] = {}
+    how = how or Options()
+    names = [bundle.manifest.name for bundle in bundles]
+    if len(set(names)) < len(names):
+        raise UsageError(
+            f"two of the bundles {', '.join(names)} have the same name; their rows could not be told apart."
+        )
+    paths = how.clips or (sample_clip(),)
+    engines, absent = _opened(bundles, how)
+    classifiers = [Classifier(bundle, engine) for bundle, engine in engines]
+    classifiers += [Classifier(bundles[0], engine) for engine in others]
+    loaded = [*(engine for _, engine in engines), *others]
+    samples: dict[Key, list[float]] = {}
+    heads: dict[Key, Contestant] = {}
+    absent |= not_run or {}
     for path in paths:
-        subjects = [Subject(*pair, path) for pair in zip(classifiers, engines, strict=True)]
+        subjects = [Subject(*pair, path) for pair in zip(classifiers, loaded, strict=True)]
         contestants = [make(subject) for subject in subjects for make in VARIED]
         contestants += [make(subjects[0]) for make in COMMON]
-        for contestant, timed in _rounds(contestants, rounds):
+        if path is paths[0]:
+            held, missing = _held_against(yardsticks or {}, Contest(subjects, how.rounds, how.threads))
+            contestants += held
+            absent |= missing
+        for contestant, timed in _rounds(contestants, how.rounds, absent):
             for name, ms in timed.items():
-                key = (name, contestant.backend, contestant.precision)
+                key = Key(contestant.bundle, name, contestant.backend, contestant.precision)
                 samples.setdefault(key, []).append(ms)
                 heads.setdefault(key, contestant)
+    rows = _rows(samples, heads)
     return Bench(
         machine=machine(),
         versions=versions(),
-        not_run=_absent(bundle) | (not_run or {}),
+        not_run=absent,
         clips=tuple(str(path) for path in paths),
         warm_up=WARM_UP,
-        rounds=rounds,
+        rounds=how.rounds,
         headline=_headlines(samples),
-        rows=_rows(samples, heads),
+        rows=rows,
+        roofline=roofline(rows, subjects),
     )
 
 
@@ -207,70 +205,91 @@ def sample_clip() -> Path:
     return path
 
 
-def _variants(bundle: Bundle, backend: str, precision: str | None) -> list[tuple[str, str]]:
-    """Wanted and installed ones in the manifest's order, at least the one that `open_engine` would take (or refuse)."""
-    chosen = choose_variant(bundle.variants(), backend, precision)
-    rest = [
-        (name, kind)
-        for name, kind in bundle.variants()
-        if (name, kind) != chosen
-        and backend in ("auto", name)
-        and precision in (None, kind)
-        and name in BACKENDS
-        and BACKENDS[name].installed
-    ]
-    return [chosen, *rest]
+def _opened(bundles: Sequence[Bundle], how: Options) -> tuple[list[tuple[Bundle, LoadedEngine]], dict[str, str]]:
+    """Every variant that is wanted, in the manifest's order, and why some are not here; MissingError: none is."""
+    found: list[tuple[Bundle, LoadedEngine]] = []
+    absent: dict[str, str] = {}
+    last: MissingError | None = None
+    for bundle in bundles:
+        choose_variant(bundle.variants(), how.backend, how.precision)  # refuses what no variant fits
+        for name, kind in bundle.variants():
+            if how.backend in ("auto", name) and how.precision in (None, kind):
+                try:
+                    found.append((bundle, open_engine(bundle, name, kind, how.threads)))
+                except MissingError as fault:
+                    last, absent[f"{name} {kind}"] = fault, f"not run: {fault}"
+    if not found and last is not None:
+        raise last
+    return found, absent
 
 
-def _absent(bundle: Bundle) -> dict[str, str]:
-    """The bundle's variants that nothing here runs."""
-    why = {}
-    for name, kind in bundle.variants():
-        if name not in BACKENDS:
-            why[f"{name} {kind}"] = "not run: avgn has no runtime for it"
-        elif not BACKENDS[name].installed:
-            why[f"{name} {kind}"] = f"not run: not installed: {install_line(BACKENDS[name].extra)}"
-    return why
+def _held_against(yardsticks: Mapping[str, Yardstick], contest: Contest) -> tuple[list[Contestant], dict[str, str]]:
+    """The contestants of all yardsticks that can be had here, and why not the others."""
+    made: list[Contestant] = []
+    absent = {}
+    for name, make in yardsticks.items():
+        try:
+            made += make(contest)
+        except MissingError as fault:
+            absent[name] = f"not run: {fault}"
+    return made, absent
 
 
-def _timed(call: Callable[[], object], times: int = 1) -> float:
-    """Milliseconds of `times` calls."""
-    began = perf_counter()
-    for _ in range(times):
-        call()
-    return (perf_counter() - began) * 1e3
-
-
-def _rounds(contestants: list[Contestant], rounds: int) -> Iterator[tuple[Contestant, Timed]]:
+def _rounds(contestants: list[Contestant], rounds: int, absent: dict[str, str]) -> Iterator[tuple[Contestant, Timed]]:
+    """Each measurement that counts; a contestant that fails for lack of something is out, and `absent` says why."""
     last = contestants[0]
+    out: set[Contestant] = set()
     for number in range(-WARM_UP, rounds):
         turn = number % len(contestants)
         for contestant in contestants[turn:] + contestants[:turn]:
-            if (contestant.backend, contestant.precision) != (last.backend, last.precision):
+            rare = contestant.every > 1
+            if contestant in out or (rare and (number < 0 or number % contestant.every)):
+                continue
+            if changes := _engine(contestant) != _engine(last):
                 sleep(PAUSE)
-                contestant.measure()
-            last, timed = contestant, contestant.measure()
+            last = contestant
+            try:
+                for _ in range(1 + (changes and not rare)):
+                    timed = contestant.measure()
+            except MissingError as fault:
+                out.add(contestant)
+                absent[", ".join(contestant.macs)] = f"not run: {fault}"
+                continue
             if number >= 0:
                 yield contestant, timed
 
 
-def _headlines(samples: dict[tuple[str, str, str], list[float]]) -> tuple[Headline, ...]:
+def _engine(contestant: Contestant) -> tuple[str, str, str]:
+    return contestant.bundle, contestant.backend, contestant.precision
+
+
+def _headlines(samples: Mapping[Key, list[float]]) -> tuple[Headline, ...]:
     found = []
-    for (name, backend, precision), ours in samples.items():
-        if name == OURS:
-            bare = samples[(BARE, backend, precision)]
-            found.append(Headline(backend, precision, float(np.median(np.divide(ours, bare)))))
+    for key, ours in samples.items():
+        if key.name == OURS:
+            ratio = float(np.median(np.divide(ours, samples[key._replace(name=BARE)])))
+            found.append(Headline(key.bundle, key.backend, key.precision, ratio))
     return tuple(found)
 
 
-def _rows(
-    samples: dict[tuple[str, str, str], list[float]], heads: dict[tuple[str, str, str], Contestant]
-) -> tuple[Row, ...]:
-    reference = next(float(np.median(ms)) for (name, *_), ms in samples.items() if name == OURS)
+def _rows(samples: Mapping[Key, list[float]], heads: Mapping[Key, Contestant]) -> tuple[Row, ...]:
+    reference = next(float(np.median(ms)) for key, ms in samples.items() if key.name == OURS)
     rows = []
     for key, ms in samples.items():
-        name, backend, precision = key
-        levels = Percentiles(*np.percentile(ms, (50, 90, 99)).tolist())
         head = heads[key]
-        rows.append(Row(name, backend, precision, head.threads, levels, head.macs[name], levels.p50 / reference))
+        p25, p50, p75, p90, p99 = np.percentile(ms, (25, 50, 75, 90, 99)).tolist()
+        rows.append(
+            Row(
+                name=key.name,
+                backend=key.backend,
+                precision=key.precision,
+                threads=head.threads,
+                ms=Percentiles(p50, p90, p99),
+                macs=head.macs[key.name],
+                ratio_to_ours=p50 / reference,
+                spread=Spread(p25, p75),
+                samples=len(ms),
+                bundle=key.bundle,
+            )
+        )
     return tuple(rows)

@@ -75,6 +75,8 @@ def test_the_front_door(capsys):
         (["classify", "a.mp4", "--k", "many"], "--k"),
         (["sing"], "sing"),
         (["bench", "--rounds", "0"], "rounds"),
+        (["bench", "--without", "rest"], "benchmark_app"),
+        (["bench", "--accuracy", "0.9"], "TITLE=FILE"),
         (["classify", "a.mp4", "b.mp4", "--plot", "p.png"], "one FILE"),
         (["classify", "a.mp4", "--plot", "p.doc"], ".png"),
         (["classify", "a.mp4", "--backend", "abacus"], "openvino fp32"),
@@ -194,11 +196,15 @@ def test_info(bundle, capsys):
 
 def test_bench(bundle, clip, capsys):
     line = ["bench", "--bundle", bundle, "--clips", clip, "--rounds", "1", "--threads", "1"]
+    for name in ("PyTorch", "benchmark_app", "dense"):  # seconds each
+        line += ["--without", name]
     assert run(line) == 0
     told = capsys.readouterr().out
-    assert "bare graphs" in told and "warm-up" in told
+    assert all(text in told for text in ("bare graphs", "warm-up", "whole window", "peak", "GMACs/s", "left out"))
     assert run([*line, "--json"]) == 0
-    assert {"machine", "versions", "rows"} <= set(json.loads(capsys.readouterr().out))
+    found = json.loads(capsys.readouterr().out)
+    assert {"machine", "versions", "rows"} <= set(found)
+    assert {line["graph"] for line in found["roofline"]} == {"glance", "select", "focus", "classify"}
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,8 @@
-"""`avgn bench`: our pipeline and the bare graphs, every engine of a bundle and PyTorch, in one run."""
+"""`avgn bench`: our pipeline, the bare graphs and the alternatives, in one run."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,58 +10,120 @@ import typer
 
 from avgn.commands.options import (
     BackendOption,
-    BundleOption,
     JsonOption,
     PrecisionOption,
     ThreadsOption,
     console,
     print_json,
 )
+from avgn.errors import AvgnError, MissingError, UsageError
 from avgn.extras import import_extra
 
 if TYPE_CHECKING:
-    from runtimes.backends.torch import TorchEngine
+    from avgn.bundle import Bundle
+    from runtimes.backends import LoadedEngine
     from runtimes.bench import Bench
+    from runtimes.contestant import Yardstick
+
+PYTORCH, DENSE = "PyTorch", "dense"  # made from a run, with PyTorch: apart from runtimes.yardsticks
 
 
 def bench(
     clips: Annotated[
         list[Path] | None, typer.Option("--clips", help="Video to run on, again for more (default: the sample).")
     ] = None,
-    rounds: Annotated[int, typer.Option("--rounds", help="Interleaved rounds, after a warm-up.")] = 30,
-    bundle: BundleOption = None,
+    rounds: Annotated[int, typer.Option("--rounds", help="Interleaved rounds, after a warm-up.")] = 20,
+    bundle: Annotated[
+        list[Path] | None, typer.Option("--bundle", help="Bundle to run, again for more (default: the one that ships).")
+    ] = None,
     backend: BackendOption = "auto",
     precision: PrecisionOption = None,
     threads: ThreadsOption = None,
     run: Annotated[
-        Path | None, typer.Option("--run", help="Run the bundle was made from: PyTorch eager and compiled beside it.")
+        Path | None,
+        typer.Option("--run", help="Run of the first bundle, for PyTorch (default: that of the one that ships)."),
+    ] = None,
+    dense: Annotated[
+        Path | None, typer.Option("--dense", help="A trained run of the dense net (default: untrained weights).")
+    ] = None,
+    without: Annotated[
+        list[str] | None, typer.Option("--without", metavar="NAME", help="Leave a yardstick out; may be repeated.")
+    ] = None,
+    plot: Annotated[Path | None, typer.Option("--plot", metavar="OUT", help="Draw accuracy against time.")] = None,
+    accuracy: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--accuracy",
+            metavar="TITLE=FILE",
+            help="What `avgn evaluate --json` printed, for the plot (default: what the bundles record).",
+        ),
     ] = None,
     json: JsonOption = False,
 ) -> None:
-    """Time every engine and precision of a bundle: the whole pipeline and its bare graphs, side by side.
+    """Time every engine and precision of a bundle beside its bare graphs and the alternatives, in one run.
 
     What is found decides from then on what `--backend auto` takes on this machine.
     """
     from avgn.bundle import default_bundle, open_bundle
-    from runtimes.bench import run_bench
+    from runtimes import tradeoff
+    from runtimes.bench import Options, run_bench
+    from runtimes.plot import check_plot
     from runtimes.stored_bench import store
+    from runtimes.yardsticks import YARDSTICKS
 
-    opened = open_bundle(bundle or default_bundle())
-    others: list[TorchEngine] = []
-    not_run: dict[str, str] = {}
-    if run is not None:
-        others, not_run = import_extra("export.yardsticks", "export", "avgn bench --run").torch_engines(
-            run, opened, threads
-        )
-    found = run_bench(opened, tuple(clips or ()), rounds, backend, precision, threads, others, not_run)
-    decisions = found.decisions()
-    store(
-        opened.digest(), threads, {variant: decisions[variant] for variant in opened.variants() if variant in decisions}
-    )
+    how = Options(rounds, backend, precision, threads, tuple(clips or ()))
+    known = tradeoff.evaluated(accuracy or ())
+    if plot is not None:
+        check_plot(plot)
+    opened = [open_bundle(path) for path in bundle or [default_bundle()]]
+    table: dict[str, Yardstick] = dict(YARDSTICKS)
+    left_out = _left_out(without or (), [*table, PYTORCH, DENSE])
+    others: list[LoadedEngine] = []
+    not_run = dict.fromkeys(left_out, "not run: left out with --without")
+    if PYTORCH not in left_out:
+        others, missing = _pytorch(run, opened[0], threads)
+        not_run |= missing
+    if DENSE not in left_out:
+        try:
+            table[DENSE] = import_extra("export.dense_yardstick", "export", "the dense net").dense_yardstick(dense)
+        except MissingError as fault:
+            not_run[DENSE] = f"not run: {fault}"
+    used = {name: make for name, make in table.items() if name not in left_out}
+    found = run_bench(opened, how, others, used, not_run)
+    for one in opened:
+        decisions = found.decisions(one.manifest.name)
+        store(one.digest(), threads, {key: decisions[key] for key in one.variants() if key in decisions})
     if json:
         print_json(found.as_json())
     else:
         _show(found)
+    if plot is not None:
+        tradeoff.draw(found, {**tradeoff.recorded(opened), **known}, plot)
+
+
+def _left_out(names: Sequence[str], all_names: Sequence[str]) -> list[str]:
+    for name in names:
+        if name not in all_names:
+            raise UsageError(f"--without {name}: there is no such yardstick; there are {', '.join(all_names)}.")
+    return list(names)
+
+
+def _pytorch(run: Path | None, bundle: Bundle, threads: int | None) -> tuple[list[LoadedEngine], dict[str, str]]:
+    """PyTorch eager and compiled on the bundle's run; where none was named and none fits, why they are not run."""
+    from importlib.resources import files
+
+    place = run or Path(str(files("avgn") / "models" / "default.run"))
+    try:
+        if run is None and not place.is_dir():
+            raise MissingError("name the bundle's run with --run")
+        found: tuple[list[LoadedEngine], dict[str, str]] = import_extra(
+            "export.yardsticks", "export", "PyTorch beside a bundle"
+        ).torch_engines(place, bundle, threads)
+    except AvgnError as fault:
+        if run is not None:
+            raise
+        return [], {PYTORCH: f"not run: {fault}"}
+    return found
 
 
 def _show(found: Bench) -> None:
@@ -75,18 +138,32 @@ def _show(found: Bench) -> None:
         f"rounds    {found.rounds}, interleaved, after {found.warm_up} of warm-up that do not count",
     ):
         screen.print(line, markup=False, soft_wrap=True)
-    table = Table("name", "backend", "precision", "threads", "p50 ms", "p90 ms", "p99 ms", "GMACs", "to ours", box=None)
-    for column in table.columns[3:]:
+    names = ("name", "bundle", "backend", "precision", "threads", "p50 ms", "p25 to p75", "p90 ms", "p99 ms", "GMACs")
+    table = Table(*names, "to ours", box=None)
+    for column in table.columns[4:]:
         column.justify = "right"
     for row in found.rows:
-        levels = (f"{ms:.3f}" for ms in (row.ms.p50, row.ms.p90, row.ms.p99))
+        spread = f"{row.spread.p25:.2f} to {row.spread.p75:.2f}"
+        levels = (f"{row.ms.p50:.3f}", spread, f"{row.ms.p90:.3f}", f"{row.ms.p99:.3f}")
         figures = (f"{row.macs / 1e9:.4f}" if row.macs else "", f"{row.ratio_to_ours:.3f}")
-        table.add_row(row.name, row.backend, row.precision, str(row.threads), *levels, *figures)
+        threads = str(row.threads) if row.threads else "own"
+        table.add_row(row.name, row.bundle, row.backend, row.precision, threads, *levels, *figures)
     screen.print(table)
+    _show_roofline(found)
     for name, why in found.not_run.items():
         screen.print(f"{name}: {why}", markup=False, soft_wrap=True)
     for head in found.headline:
-        variant = f"{head.backend} {head.precision}"
+        variant = f"{head.bundle} {head.backend} {head.precision}"
         screen.print(
             f"avgn classify (without decoding) / bare graphs, {variant}: {head.ours_to_bare:.3f}", markup=False
+        )
+
+
+def _show_roofline(found: Bench) -> None:
+    for line in found.roofline:
+        console().print(
+            f"{line.bundle} {line.backend} {line.precision} {line.graph}: {line.gmacs_per_s:.1f} of "
+            f"{line.peak_gmacs_per_s:.1f} GMACs/s ({line.share:.0%}); {line.why}",
+            markup=False,
+            soft_wrap=True,
         )

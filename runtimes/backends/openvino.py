@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import platform
 from collections.abc import Callable, Sequence
 from itertools import cycle
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import openvino
@@ -25,6 +26,7 @@ NAME = "openvino"
 # Left to itself the CPU plugin computes in bfloat16 where it can, and takes "f16" for bfloat16 on x86 (relative error
 # 1e-2). Only ARM has kernels that are truly fp16. What int8 graphs keep in float stays float32.
 FP16_MACHINES = ("aarch64", "arm64")
+PRODUCTS = ("Convolution", "FullyConnected", "MatMul")
 
 
 class OpenVinoEngine(GraphEngine["_Graph"]):
@@ -85,13 +87,17 @@ class _Graph:
     def operators(self, inputs: Arrays, calls: int) -> tuple[Operator, ...]:
         """Of a graph that was compiled to count."""
         spent: dict[str, Operator] = {}
+        work = products(self._compiled)
         for number in range(calls + 1):
             self._main.run(inputs)
             for node in self._main.request.profiling_info if number else ():  # the first run prepares
                 if node.status == node.Status.EXECUTED:
                     ms = node.real_time.total_seconds() * 1e3 / calls
                     ms += spent[node.node_name].ms if node.node_name in spent else 0.0
-                    spent[node.node_name] = Operator(node.node_name, node.node_type, node.exec_type, ms)
+                    macs, depthwise = work[node.node_name][1:] if node.node_name in work else (0, False)
+                    spent[node.node_name] = Operator(
+                        node.node_name, node.node_type, node.exec_type, ms, macs, depthwise
+                    )
         return tuple(spent.values())
 
     def buffers(self, count: int) -> list[dict[str, NDArray[Any]]]:
@@ -185,19 +191,45 @@ def open_engine(bundle: Bundle, precision: str, threads: int | None, cache: Path
     core = openvino.Core()
     if cache is not None:
         core.set_property({"CACHE_DIR": str(cache)})
-    fp16 = precision == "fp16" and platform.machine() in FP16_MACHINES
-    options: dict[str, Any] = {
-        "PERFORMANCE_HINT": "LATENCY",
-        "INFERENCE_PRECISION_HINT": "f16" if fp16 else "f32",
-    }
-    if threads is not None:
-        options["INFERENCE_NUM_THREADS"] = threads
 
     def load(graph: str, more: dict[str, Any] | None = None) -> _Graph:
         record = bundle.record(graph, NAME, precision)
-        return _Graph(record, _compile(core, bundle, record, options | (more or {})))
+        return _Graph(record, _compile(core, bundle, record, options(precision, threads) | (more or {})))
 
     return OpenVinoEngine(precision, load, lambda graph: load(graph, {"PERF_COUNT": True}))
+
+
+def options(precision: str, threads: int | None) -> dict[str, Any]:
+    """How the graphs of a `precision` are compiled for the CPU."""
+    fp16 = precision == "fp16" and platform.machine() in FP16_MACHINES
+    found: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f16" if fp16 else "f32"}
+    return found if threads is None else found | {"INFERENCE_NUM_THREADS": threads}
+
+
+class Product(NamedTuple):
+    """A convolution or matrix product as compiled."""
+
+    kernel: str  # ends in _I8 where it is computed in int8
+    macs: int
+    depthwise: bool
+
+
+def products(compiled: openvino.CompiledModel) -> dict[str, Product]:
+    """All of a compiled graph, by name, from the engine's own account of what it executes."""
+    found = {}
+    for node in compiled.get_runtime_model().get_ops():
+        info = node.get_rt_info()
+        kind = info["layerType"].astype(str) if "layerType" in info else ""
+        if kind in PRODUCTS:
+            # weights of a convolution: [C,I,h,w], in groups [G,C/G,I/G,h,w]
+            made, weights = tuple(node.get_output_shape(0)), tuple(node.input(1).get_shape())
+            convolution = kind == "Convolution"
+            each = math.prod(weights) // made[1] if convolution else int(node.input(0).get_shape()[-1])
+            depthwise = convolution and len(weights) == len(made) + 1 and weights[2] == 1
+            found[node.get_friendly_name()] = Product(
+                info["primitiveType"].astype(str), math.prod(made) * each, depthwise
+            )
+    return found
 
 
 def _compile(

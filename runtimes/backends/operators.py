@@ -12,12 +12,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Operator:
-    """An operator as it was run: its kind in the graph, the kernel that ran it, mean milliseconds of a call."""
+    """An operator as it was run: its kind in the graph, the kernel that ran it, mean milliseconds of a call.
+
+    `macs`: multiply-accumulates of a convolution or matrix product, 0 for all else; `depthwise`: a channel at a time.
+    """
 
     name: str
     kind: str
     kernel: str
     ms: float
+    macs: int = 0
+    depthwise: bool = False
 
 
 def operators(engine: Engine, graph: str, calls: int = 20) -> tuple[Operator, ...] | None:

@@ -2,27 +2,35 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 
 import tiny
 import tiny_nets
 from avgn.bundle import open_bundle
+from avgn.config import load_config
 from avgn.errors import UsageError
+from avgn.network.avgn import Batch
+from avgn.network.dense import Dense
 from clips import write_clip
-from export import yardsticks
+from export import dense_yardstick, yardsticks
 from runtimes.backends import open_engine
-from runtimes.bench import run_bench
+from runtimes.bench import Options, run_bench
 from runtimes.classifier import Classifier
+
+SMALL = replace(load_config("edge"), snippets=2, chosen=1)
 
 
 @pytest.fixture
 def bundle(tmp_path, monkeypatch):
     """A tiny bundle, and a run with the same graphs."""
     run = SimpleNamespace(run=tiny.head().run)
+    monkeypatch.setattr(yardsticks, "read_run", lambda _: run)
     monkeypatch.setattr(yardsticks, "load_run", lambda _: (None, run))
     monkeypatch.setattr(yardsticks, "graphs", lambda *_: {name: tiny_nets.graph(name) for name in tiny_nets.NETS})
     monkeypatch.setattr(torch, "compile", lambda module: module)  # compiling takes a minute and is PyTorch's business
@@ -33,13 +41,15 @@ def test_eager_and_compiled_beside_the_engines(bundle, tmp_path):
     write_clip(tmp_path / "a.mp4", 2.0)
     engines, not_run = yardsticks.torch_engines(Path("run"), bundle, threads=1)
     assert not_run == {} and [engine.backend for engine in engines] == ["torch", "torch_compile"]
-    found = run_bench(bundle, (tmp_path / "a.mp4",), rounds=1, threads=1, others=engines)
+    found = run_bench([bundle], Options(1, threads=1, clips=(tmp_path / "a.mp4",)), engines)
     rows = {(row.name, row.backend): row for row in found.rows}
     for backend in ("openvino", "torch", "torch_compile"):
         assert rows["avgn classify", backend].macs == rows["bare graphs", backend].macs > 0
         assert rows["bare focus", backend].macs == tiny.MACS["focus"]
         assert rows["bare graphs", backend].threads == 1
-    assert set(found.decisions()) == {(backend, "fp32") for backend in ("openvino", "torch", "torch_compile")}
+    assert set(found.decisions(bundle.manifest.name)) == {
+        (backend, "fp32") for backend in ("openvino", "torch", "torch_compile")
+    }
     classifier = Classifier(bundle, open_engine(bundle, threads=1))
     first, second = (item.classify(tmp_path / "a.mp4") for item in (classifier, classifier.with_engine(engines[0])))
     assert (first.label, first.selected) == (second.label, second.selected)
@@ -56,6 +66,26 @@ def test_what_cannot_be_compiled_is_said_and_not_timed(bundle, monkeypatch):
 
 
 def test_another_run_than_the_bundles_is_refused(bundle, monkeypatch):
-    monkeypatch.setattr(yardsticks, "load_run", lambda _: (None, SimpleNamespace(run="other")))
+    monkeypatch.setattr(yardsticks, "read_run", lambda _: SimpleNamespace(run="other"))
     with pytest.raises(UsageError, match="run other"):
         yardsticks.torch_engines(Path("run"), bundle)
+
+
+def test_the_dense_graphs_compute_what_the_dense_net_does(monkeypatch):
+    config = replace(SMALL, chosen=SMALL.snippets, frame=replace(SMALL.frame, size=64, pixels=SMALL.focus.pixels))
+    torch.manual_seed(0)
+    model = Dense(config).eval()
+    requests = dense_yardstick.compiled(dense_yardstick.dense_graphs(model), threads=1)
+    t, sound = config.snippets, config.sound
+    frames, mel = torch.rand(1, t, 3, 64, 64), torch.rand(1, t, 1, sound.mels, sound.frames)
+    seen, heard = torch.ones(1, t), torch.ones(1, t)
+    heard[0, 1] = 0
+    with torch.inference_mode():
+        truth = model(Batch(frames, frames, mel, heard, seen)).numpy()
+    made = []
+    for index in range(t):
+        found = requests["frame"].infer([frames[:, index].numpy(), mel[:, index].numpy()])
+        made.append([found[place].copy() for place in range(3)])
+    local, context, audio = (np.stack(parts, 1) for parts in zip(*made, strict=True))
+    logits = requests["fusion"].infer([context, local, audio, seen.numpy(), heard.numpy()])[0]
+    np.testing.assert_allclose(logits, truth, rtol=1e-3, atol=1e-4)

@@ -1,0 +1,118 @@
+"""What `avgn bench` times: contestants, and what they are made from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING
+
+from avgn.logmel import log_mel_windows
+from avgn.media import read_clip
+
+if TYPE_CHECKING:
+    from runtimes.backends import LoadedEngine
+    from runtimes.classifier import Classifier
+
+OURS, DECODE, BARE, FRONT_END = "avgn classify", "decode", "bare graphs", "log-mel"
+Timed = dict[str, float]  # milliseconds by row name
+
+
+@dataclass(frozen=True, eq=False)
+class Contestant:
+    """What is timed once a round: `measure` gives milliseconds by row name, `macs` multiply-accumulates likewise.
+
+    `every`: only each so many rounds, without warm-up, for what is slow and warms up by itself (a child process).
+    """
+
+    backend: str
+    precision: str
+    threads: int
+    macs: dict[str, int]
+    measure: Callable[[], Timed]
+    bundle: str = ""
+    every: int = 1
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """What contestants are made from: a variant of a bundle, loaded, and a clip."""
+
+    classifier: Classifier
+    engine: LoadedEngine
+    clip: Path
+
+    def contestant(self, macs: dict[str, int], measure: Callable[[], Timed], every: int = 1) -> Contestant:
+        """One that runs on this subject's engine."""
+        engine, name = self.engine, self.classifier.bundle.manifest.name
+        return Contestant(engine.backend, engine.precision, engine.threads, macs, measure, name, every)
+
+
+@dataclass(frozen=True, eq=False)
+class Contest:
+    """All subjects on one clip, and how it is run: what yardsticks are made from. `threads`: as asked for."""
+
+    subjects: Sequence[Subject]
+    rounds: int
+    threads: int | None
+
+    @property
+    def clip(self) -> Path:
+        """The clip that all run on."""
+        return self.subjects[0].clip
+
+    @property
+    def rarely(self) -> int:
+        """`every` of what takes seconds: about three times in all rounds."""
+        return max(1, self.rounds // 3)
+
+
+# Contestants from outside the pipeline. MissingError where this machine lacks what it needs: then its row is `not run`.
+Yardstick = Callable[[Contest], list[Contestant]]
+
+
+def timed(call: Callable[[], object], times: int = 1) -> float:
+    """Milliseconds of `times` calls."""
+    began = perf_counter()
+    for _ in range(times):
+        call()
+    return (perf_counter() - began) * 1e3
+
+
+def pipeline(subject: Subject) -> Contestant:
+    """`avgn classify` as a user runs it: all that follows decoding, and decoding for itself."""
+    macs = subject.classifier.classify(subject.clip).macs
+
+    def measure() -> Timed:
+        timings = subject.classifier.classify(subject.clip).timings_ms
+        return {OURS: timings["total"] - timings["decode"], DECODE: timings["decode"]}
+
+    return subject.contestant({OURS: macs, DECODE: 0}, measure)
+
+
+def bare_graphs(subject: Subject) -> Contestant:
+    """The very same calls on prepared inputs, straight on the engine, with nothing in between."""
+    classifier, engine = subject.classifier, subject.engine
+    macs = {BARE: classifier.classify(subject.clip).macs}  # leaves real inputs in the engine
+    calls = {graph: count for graph, count in classifier.meter.calls.items() if count}
+    bare = {graph: engine.bare(graph) for graph in calls}
+
+    def measure() -> Timed:
+        spent = {graph: timed(bare[graph], count) for graph, count in calls.items()}
+        return {BARE: sum(spent.values()), **{f"bare {graph}": ms / calls[graph] for graph, ms in spent.items()}}
+
+    for graph in calls:
+        macs[f"bare {graph}"] = classifier.meter.price(graph)
+    return subject.contestant(macs, measure)
+
+
+def front_end(subject: Subject) -> Contestant:
+    """The log-mel of all snippets, which is part of `decode`."""
+    sound = subject.classifier.config.sound
+    clip = read_clip(subject.clip, subject.classifier.config)
+
+    def measure() -> Timed:
+        return {FRONT_END: timed(lambda: log_mel_windows(clip.sound, clip.starts, sound))}
+
+    return Contestant("numpy", "fp32", 1, {FRONT_END: 0}, measure)

@@ -1,0 +1,83 @@
+"""Live: the work of one hop against judging the whole window from scratch, which is what it saves."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from avgn.logmel import LogMelWindow
+from runtimes.contestant import Contest, Contestant, Subject, Timed, timed
+from runtimes.live.settings import LiveSettings
+from runtimes.live.window import Answer, Window
+from runtimes.profile.workload import read_material
+
+if TYPE_CHECKING:
+    from avgn.snippets import Clip
+    from runtimes.classifier import Classifier
+    from runtimes.decision import Decision
+
+HOP, WHOLE = "live hop", "whole window"
+HOPS = 6  # in a row: the focus net is called now and then only, and a hop is short
+
+
+class Slide:
+    """A live window that slides over `clip` again and again, `new` snippets a hop, full from the start."""
+
+    def __init__(self, classifier: Classifier, clip: Clip, settings: LiveSettings) -> None:
+        self._classifier, self._clip, self._settings = classifier, clip, settings
+        self._window = Window(classifier)
+        self._mel = LogMelWindow(classifier.config.sound)
+        self._next = 0
+        self._push(classifier.config.snippets)
+        self._window.decide()
+
+    @property
+    def period(self) -> int:
+        """Hops until the same snippets come again."""
+        return len(self._clip.pictures)
+
+    def hop(self) -> Answer:
+        """Take in what is new, and decide."""
+        self._push(self._settings.hop)
+        return self._window.decide()
+
+    def whole(self) -> Decision:
+        """The same window from scratch."""
+        count, clip = self._classifier.config.snippets, self._clip
+        places = np.arange(self._next - count, self._next) % len(clip.pictures)
+        window = replace(
+            clip,
+            times=clip.times[places],
+            pictures=tuple(clip.pictures[place] for place in places),
+            sound=clip.sound[places],
+            starts=clip.starts[places],
+            heard=clip.heard[places],
+            seen=clip.seen[places],
+        )
+        return self._classifier.classify_clip(window)
+
+    def _push(self, count: int) -> None:
+        clip = self._clip
+        for number in range(self._next, self._next + count):
+            place = number % len(clip.pictures)
+            mel = self._mel(clip.sound[place], int(clip.starts[place])) if clip.heard[place] else None
+            self._window.push(number * self._settings.step, clip.pictures[place], mel)
+        self._next += count
+
+
+def whole_window(contest: Contest) -> list[Contestant]:
+    """For each variant: a hop, and the window that it ends with from scratch; decoding is part of neither."""
+    return [_contestant(subject) for subject in contest.subjects]
+
+
+def _contestant(subject: Subject) -> Contestant:
+    slide = Slide(subject.classifier, read_material(subject.clip, subject.classifier), LiveSettings())
+    hops = [slide.hop().macs for _ in range(slide.period)]
+    macs = {HOP: round(sum(hops) / len(hops)), WHOLE: slide.whole().macs}
+
+    def measure() -> Timed:
+        return {HOP: timed(slide.hop, HOPS) / HOPS, WHOLE: timed(slide.whole)}
+
+    return subject.contestant(macs, measure)
