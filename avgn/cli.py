@@ -21,6 +21,7 @@ from avgn.commands import (
     macs,
     profile,
     quantize,
+    report,
     scenes,
     study,
     train,
@@ -42,6 +43,7 @@ VERBS: tuple[Callable[..., None], ...] = (
     study.study,
     quantize.quantize,
     export.export,
+    report.report,
 )
 
 app = typer.Typer(

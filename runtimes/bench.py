@@ -197,6 +197,24 @@ def run_bench(
     )
 
 
+def time_decisions(
+    bundle: Bundle,
+    variants: Sequence[tuple[str, str]],
+    clips: Sequence[Path],
+    rounds: int,
+    threads: int | None = None,
+) -> dict[tuple[str, str], Percentiles]:
+    """Milliseconds of a decision without decoding, of each of `variants`, in interleaved rounds on each clip."""
+    engines = [open_engine(bundle, *variant, threads) for variant in variants]
+    classifiers = [Classifier(bundle, engine) for engine in engines]
+    samples: dict[tuple[str, str], list[float]] = {}
+    for path in clips:
+        contestants = [pipeline(Subject(*pair, path)) for pair in zip(classifiers, engines, strict=True)]
+        for contestant, timed in _rounds(contestants, rounds, {}):
+            samples.setdefault((contestant.backend, contestant.precision), []).append(timed[OURS])
+    return {variant: Percentiles(*np.percentile(ms, (50, 90, 99)).tolist()) for variant, ms in samples.items()}
+
+
 def sample_clip() -> Path:
     """The clip of a checkout; UsageError where there is none (an installed package)."""
     path = Path(__file__).parents[1] / "samples" / "demo.mp4"

@@ -89,6 +89,16 @@ BACKENDS = {
 }
 
 
+def why_absent(backend: str) -> str:
+    """Why nothing on this machine runs graphs of `backend`; empty where something does."""
+    row = BACKENDS.get(backend)
+    if row is None:
+        return "avgn has no runtime for it"
+    if not row.at_home:
+        return f"needs {row.system}"
+    return "" if row.installed else f"not installed: {install_line(row.extra)}"
+
+
 def open_engine(
     bundle: Bundle,
     backend: str = "auto",
