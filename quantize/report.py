@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from avgn.data.scenes import SceneRecord
-from avgn.errors import InputError
+from avgn.errors import InputError, MissingError
 from avgn.files import write_file
 from avgn.schema import plain
 from avgn.training.evaluation import ClipResult
@@ -165,7 +165,7 @@ def _try(faults: dict[Variant, str], variant: Variant, work: Callable[[], object
     try:
         work()
     except Exception as fault:  # engines raise anything
-        faults[variant] = f"{FAILED}: {_told(fault)}"
+        faults[variant] = f"{NOT_RUN if isinstance(fault, MissingError) else FAILED}: {_told(fault)}"
 
 
 def _shares(trial: Trial, variant: Variant) -> Shares:
