@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import torch
@@ -16,7 +16,7 @@ from quantize.ptq import quantise
 from quantize.state import ENCODERS
 
 LEAST_CLIPS = 8
-_EACH = 4  # inputs of an encoder that one clip gives: spread over the clip, since neighbours look alike
+EACH = 4  # inputs of an encoder that one clip gives: spread over the clip, since neighbours look alike
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,8 +45,11 @@ def batches(samples: Iterable[Sample]) -> list[Batch]:
 
 
 @torch.no_grad()
-def collect(model: AVGN, clips: Iterable[Batch]) -> Seen:
-    """Run `model` and note frames, log-mels and the patches that it chose. Raises InputError for broken clips."""
+def collect(model: AVGN, clips: Iterable[Batch], each: int = EACH) -> Seen:
+    """Run `model` and note frames, log-mels and the patches that it chose, up to `each` of a clip.
+
+    Raises InputError for broken clips.
+    """
     seen = Seen({name: [] for name in ENCODERS}, [])
     for clip in clips:
         parts: dict[str, list[Tensor]] = {name: [] for name in ENCODERS}
@@ -60,7 +63,7 @@ def collect(model: AVGN, clips: Iterable[Batch]) -> Seen:
             raise InputError("calibration: a clip made the network answer with values that are not finite.")
         seen.labels.append(int(logits.argmax()))
         for name, given in parts.items():
-            seen.inputs[name].append(_spread(torch.cat(given)))
+            seen.inputs[name].append(_spread(torch.cat(given), each))
     return seen
 
 
@@ -71,8 +74,8 @@ def _note(into: list[Tensor]) -> Callable[[nn.Module, tuple[Tensor, ...]], None]
     return hook
 
 
-def _spread(inputs: Tensor) -> Tensor:
-    steps = torch.linspace(0, len(inputs) - 1, min(_EACH, len(inputs))).round().long()
+def _spread(inputs: Tensor, each: int) -> Tensor:
+    steps = torch.linspace(0, len(inputs) - 1, min(each, len(inputs))).round().long()
     return inputs[steps].contiguous()
 
 
@@ -94,7 +97,7 @@ def with_encoders(model: AVGN, encoders: dict[str, nn.Module]) -> AVGN:
 
 
 @torch.no_grad()
-def compare(model: AVGN, encoders: dict[str, nn.Module], seen: Seen, clips: Sequence[Batch]) -> Found:
+def compare(model: AVGN, encoders: dict[str, nn.Module], seen: Seen, clips: Iterable[Batch]) -> Found:
     """What int8 changes on the clips themselves, in PyTorch."""
     errors = {}
     for name, net in encoders.items():

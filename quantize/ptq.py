@@ -1,9 +1,11 @@
-"""Quantisation without training: NNCF finds the places and the ranges from what each encoder sees on real clips.
+"""Quantisation without training: NNCF finds the places, what each encoder sees on real clips the ranges.
 
 Three encoders are quantised, frame, sound and focus: that is where the work is. Attention, selection and decision stay
 in float. Batch norms are folded into their convolutions first. Activations have one step for a whole tensor, since
-only OpenVINO can run others. Weights of all but depthwise convolutions stay in -64..63: processors without VNNI add
-products in pairs, in 16 bits, and 255 * 127 * 2 does not fit into those (docs/quantize.md).
+only OpenVINO can run others. Biases are corrected layer by layer, so that each channel keeps its mean: NNCF's own
+correction estimates means from means, which one ReLU6 after the other makes wrong. Weights of all but depthwise
+convolutions stay in -64..63: processors without VNNI add products in pairs, in 16 bits, and 255 * 127 * 2 does not fit
+into those (docs/quantize.md).
 """
 
 from __future__ import annotations
@@ -27,10 +29,12 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from avgn.errors import InputError
-from quantize.quantizer import Quantizer, Spec, owner
+from quantize.quantizer import Quantizer, Spec, owner, quantizers
+from quantize.ranges import asymmetric, fit_ranges
 
 CURVED = {nn.Hardswish: "hardswish", nn.Sigmoid: "sigmoid"}  # module -> the function NNCF sees
 HALF, WHOLE = (-64, 63), (-127, 127)
+_MEANS_OF = 64  # inputs from which the means of channels are told
 _LEAST = 16  # pictures, or sounds, from which ranges can be told
 
 
@@ -72,14 +76,17 @@ def quantise(net: nn.Module, seen: Sequence[Tensor], ignored: Sequence[str] = ()
             subset_size=len(seen),
             advanced_parameters=nncf.AdvancedQuantizationParameters(
                 overflow_fix=nncf.OverflowFix.ENABLE,
+                disable_bias_correction=True,  # `correct_biases` measures what NNCF estimates
                 quantize_outputs=True,  # an int8 convolution needs an int8 output on most engines
                 activations_quantization_params=QuantizationParameters(per_channel=False),
             ),
             ignored_scope=nncf.IgnoredScope(patterns=[f"{name.replace('.', '/')}/.*" for name in ignored]),
         )
     _settle(found)
-    _quantise_before_curves(found, seen)
-    return found.eval()
+    _quantise_before_curves(found)
+    fit_ranges(found.eval(), seen)
+    correct_biases(found, fused, seen)
+    return found
 
 
 def _settle(net: nn.Module) -> None:
@@ -100,46 +107,67 @@ def _settle(net: nn.Module) -> None:
         storage.set_submodule(place, settled)
 
 
+@torch.no_grad()
+def correct_biases(net: nn.Module, wanted: nn.Module, seen: Sequence[Tensor]) -> None:
+    """Shift each bias of the quantised `net`, first layer to last, by what its channels' means lie off `wanted`'s.
+
+    Rounding errors have means of their own, which add up over layers (Nagel 2019, empirical bias correction); here
+    each is measured with all layers before it quantised and corrected already.
+    """
+    inputs = torch.cat(list(seen))
+    inputs = inputs[torch.linspace(0, len(inputs) - 1, min(_MEANS_OF, len(inputs))).long()]
+    layers = {name: getattr(wanted.get_submodule(name), "bias", None) for name in _quantised_layers(net)}
+    aims = _channel_means(wanted, inputs, [name for name, bias in layers.items() if bias is not None])
+    for name, aim in aims.items():  # in the order in which they ran
+        net.get_parameter(f"{name}.bias").add_(aim - _channel_means(net, inputs, [name])[name])
+
+
+def _quantised_layers(net: nn.Module) -> list[str]:
+    owners = {owner(net, place) for place, hook in quantizers(net).items() if hook.is_weight}
+    return [name for name, module in net.named_modules() if module in owners]
+
+
+class _ReachedError(Exception):
+    """The last layer that was asked for has run."""
+
+
+def _channel_means(net: nn.Module, inputs: Tensor, names: Sequence[str]) -> dict[str, Tensor]:
+    """Mean of each channel of the outputs of the layers `names`, in the order in which they run."""
+    means: dict[str, Tensor] = {}
+
+    def note(name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
+        def hook(_: nn.Module, __: tuple[Tensor, ...], output: Tensor) -> None:
+            means[name] = output.transpose(0, 1).flatten(1).mean(1)
+            if len(means) == len(names):
+                raise _ReachedError
+
+        return hook
+
+    handles = [net.get_submodule(name).register_forward_hook(note(name)) for name in names]
+    try:
+        net(inputs)
+    except _ReachedError:
+        pass
+    finally:
+        for handle in handles:
+            handle.remove()
+    return means
+
+
 def is_depthwise(layer: nn.Module) -> bool:
     """Whether each channel has a filter of its own."""
     return isinstance(layer, nn.Conv2d) and layer.groups == layer.in_channels > 1
 
 
-def _quantise_before_curves(net: nn.Module, seen: Sequence[Tensor]) -> None:
-    """Quantise what goes into a hard-swish or a sigmoid, which NNCF leaves in float.
+def _quantise_before_curves(net: nn.Module) -> None:
+    """Quantise what goes into a hard-swish or a sigmoid, which NNCF leaves in float; ranges are still to be fitted.
 
     The layer before it then has an int8 output, without which most engines would compute it in float.
     """
-    ranges: dict[str, list[tuple[float, float]]] = {}
-    handles = []
     for name, module in net.named_modules():
         if type(module) in CURVED:
             place = f"pre_hooks.{name.replace('.', '/')}/{CURVED[type(module)]}/0__0.0"
-            handles.append(module.register_forward_pre_hook(_measure(ranges.setdefault(place, []))))
-    with torch.no_grad():
-        for batch in seen:
-            net(batch)
-    for handle in handles:
-        handle.remove()
-    for place, pairs in ranges.items():
-        low, high = (sum(ends) / len(ends) for ends in zip(*pairs, strict=True))
-        get_hook_storage(net).insert_hook_by_name(place, Quantizer(asymmetric(place, min(low, 0.0), max(high, 0.0))))
-
-
-def _measure(into: list[tuple[float, float]]) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
-    """A hook that notes the least and the largest value of each sample."""
-
-    def hook(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        flat = inputs[0].flatten(1)
-        into.extend(zip(flat.amin(1).tolist(), flat.amax(1).tolist(), strict=True))
-
-    return hook
-
-
-def asymmetric(place: str, low: float, high: float) -> Spec:
-    """The quantiser whose 256 values span `low` <= 0 <= `high`, with a value for 0 itself."""
-    step = max(high - low, 1e-6) / 255
-    return Spec(place, -128, 127, step, max(-128, min(127, round(-low / step) - 128)))
+            get_hook_storage(net).insert_hook_by_name(place, Quantizer(asymmetric(place, -1.0, 1.0)))
 
 
 @contextmanager

@@ -101,6 +101,13 @@ class Quantizer(nn.Module):
             scaled = x.detach() / self.steps.reshape([-1 if axis == spec.axis else 1 for axis in range(x.ndim)])
         return (scaled.round() + spec.zero_point).clamp(spec.low, spec.high).to(torch.int8)
 
+    def value(self, stored: Tensor) -> Tensor:
+        """What int8 `stored` stand for; the inverse of `stored`, but for rounding."""
+        spec = self.spec
+        if spec.axis is None:
+            return (stored.float() - spec.zero_point) * spec.step
+        return stored.float() * self.steps.reshape([-1 if axis == spec.axis else 1 for axis in range(stored.ndim)])
+
     def fold(self, weight: Tensor) -> None:
         """Keep `weight` as int8, and forget the float."""
         self.register_buffer("int8", self.stored(weight))

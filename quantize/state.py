@@ -1,7 +1,8 @@
 """A quantised run on disk: a run's folder and beside it `quantisation.json` and `quantisation.safetensors`.
 
-The float weights stay as they are. The JSON holds where quantisers sit and what activations are rounded to; the tensors
-are the steps of weights and whatever quantisation changed besides (NNCF corrects biases), as `ENCODER/NAME`.
+`model.safetensors` stays the float model. The JSON holds where quantisers sit and what activations are rounded to; the
+tensors are the steps of weights and whatever quantisation changed besides, as `ENCODER/NAME`: corrected biases and,
+after training with quantisers, the weights themselves as int8.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import copy
 import json
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,7 +26,7 @@ from avgn.network.avgn import AVGN
 from avgn.network.checkpoint import QUANTISATION, Run, load_run, read_run
 from avgn.schema import build, plain
 from quantize.ptq import fuse_norms
-from quantize.quantizer import Spec, install, quantizers
+from quantize.quantizer import Quantizer, Spec, install, owner, quantizers
 
 FORMAT = 1
 ENCODERS = ("frame_encoder", "sound_encoder", "focus_encoder")
@@ -53,8 +55,13 @@ def is_quantised(folder: Path) -> bool:
     return (folder / QUANTISATION).is_file()
 
 
-def save_quantised(folder: Path, source: Path, encoders: dict[str, nn.Module], made: str) -> None:
-    """Write `folder` whole: the run `source` and its quantised `encoders`. Raises InputError where it cannot."""
+def save_quantised(
+    folder: Path, source: Path, encoders: dict[str, nn.Module], made: str, keep: Sequence[str] = ()
+) -> None:
+    """Write `folder` whole: the run `source` and its quantised `encoders`; of what was there, only `keep` stays.
+
+    Raises InputError where it cannot.
+    """
     model, run = load_run(source)
     tensors: dict[str, Tensor] = {}
     for name in ENCODERS:
@@ -65,17 +72,27 @@ def save_quantised(folder: Path, source: Path, encoders: dict[str, nn.Module], m
     with replace_folder(folder) as place:
         for name in ("model.safetensors", "run.json"):
             shutil.copyfile(source / name, place / name)
+        for old in (folder / name for name in keep if (folder / name).exists()):
+            (shutil.copytree if old.is_dir() else shutil.copyfile)(old, place / old.name)
         write_file(place / TENSORS, save(tensors))
         write_file(place / QUANTISATION, json.dumps(plain(table), indent=1) + "\n")
 
 
 def _changed(net: nn.Module, before: dict[str, Tensor]) -> dict[str, Tensor]:
     """What of a net's state is new or not as before."""
+    rounded = _weights(net)
     return {
-        key: value.detach().cpu().contiguous()
+        key: (rounded[key].stored(value) if key in rounded else value.detach()).cpu().contiguous()
         for key, value in net.state_dict().items()
         if key not in before or not torch.equal(value, before[key])
     }
+
+
+def _weights(net: nn.Module) -> dict[str, Quantizer]:
+    """The quantisers of weights by the weights' keys in the net's state."""
+    names = {module: name for name, module in net.named_modules()}
+    hooks = {place: hook for place, hook in quantizers(net).items() if hook.is_weight}
+    return {f"{names[owner(net, place)]}.weight": hook for place, hook in hooks.items()}
 
 
 def load_quantised(folder: Path) -> tuple[AVGN, Run]:
@@ -94,9 +111,12 @@ def load_quantised(folder: Path) -> tuple[AVGN, Run]:
         state = net.state_dict()
         install(net, table.specs[name])
         own = {key.removeprefix(f"{name}/"): value for key, value in tensors.items() if key.startswith(f"{name}/")}
+        stored = {key: own.pop(key) for key, value in list(own.items()) if value.dtype == torch.int8}
         try:
             net.load_state_dict(state | own)
-        except RuntimeError as fault:
+            for key, value in stored.items():
+                net.get_parameter(key).data.copy_(_weights(net)[key].value(value))
+        except (RuntimeError, KeyError, AttributeError) as fault:
             raise InputError(f"{folder / TENSORS}: does not fit the {name} of this run: {fault}") from fault
         if any(bool((hook.steps <= 0).any()) for hook in quantizers(net).values() if hook.is_weight):
             raise InputError(f"{folder / TENSORS}: a step of {name} is not above 0; quantise the run again.")

@@ -19,8 +19,9 @@ from export.common import export
 from export.main import Request, check_request
 from export.to_openvino import TARGETS, int8_share
 from quantize.calibration import batches, collect, with_encoders
-from quantize.ptq import HALF, asymmetric, fuse_norms, quantise
+from quantize.ptq import HALF, correct_biases, fuse_norms, quantise
 from quantize.quantizer import Quantizer, Spec, install, owner, quantizers, spelled
+from quantize.ranges import asymmetric, fit_ranges, spanning
 from quantize.state import ENCODERS, QUANTISATION, TENSORS, load_quantised, save_quantised
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "avgn" / "network"))
@@ -156,6 +157,42 @@ def test_a_float_graph_does_not_pass_as_int8(tiny, tmp_path):
         openvino.convert_model(net, example_input=seen[0][:1], input=[1, 3, 16, 16]), tmp_path / "f.xml"
     )
     assert int8_share({end: (tmp_path / f"f{end}").read_bytes() for end in (".xml", ".bin")}) == 0
+
+
+def test_corrected_biases_keep_the_mean_of_each_channel(tiny):
+    net, seen, found = tiny
+    x, last = torch.cat(seen), "features.6"
+    found = copy.deepcopy(found)
+    found.get_submodule(last).bias.data += 0.3
+    correct_biases(found, fuse_norms(copy.deepcopy(net)), seen)
+    for name in ("features.3", last):
+        means = []
+        for model in (found, fuse_norms(copy.deepcopy(net))):
+            note = lambda _, __, output, means=means: means.append(output.detach().mean((0, 2, 3)))  # noqa: E731
+            with model.get_submodule(name).register_forward_hook(note):
+                model(x)
+        torch.testing.assert_close(*means, rtol=0, atol=1e-4)
+
+
+def test_ranges_hold_what_was_seen_where_nothing_is_rare(tiny):
+    _, seen, found = tiny
+    found = copy.deepcopy(found)
+    fit_ranges(found, seen)
+    assert all(hook.on for hook in quantizers(found).values())
+    image = quantizers(found)["post_hooks.x__0.0"].spec
+    top = max(float(batch.abs().max()) for batch in seen)
+    assert 0.9 * top < image.step * (image.high - image.zero_point) < 1.05 * top
+
+
+def test_a_rare_giant_does_not_coarsen_the_steps():
+    net = install(fuse_norms(Tiny().eval()), [Spec("pre_hooks.features/0/conv2d/0__0.0", -128, 127, 1.0, 0)])
+    x = torch.randn(16, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    x[0, 0, 0, 0] = 8.0
+    fit_ranges(net, [x])
+    spec = next(iter(quantizers(net).values())).spec
+    tried = [spanning(spec, -share * 8.0, share * 8.0) for share in (0.2, 1.0)]
+    error = [float((Quantizer(each)(x) - x).square().sum()) for each in (spec, *tried)]
+    assert error[0] <= min(error) and spec.step < 8.0 / 127
 
 
 def test_too_few_or_broken_inputs_are_refused(tiny):
