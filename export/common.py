@@ -85,8 +85,7 @@ class Target:
 
     `convert` yields after each file (or set of files) the graphs that live in it, all of them in the end. `notes` go
     into the manifest beside the versions of `tools`, such as what could not be run. `engine` opens the files for the
-    proof where the device's own engine cannot run on the machine that exports. `cannot_run` says why nothing here can
-    run the files: then only the ExportedProgram is proven, and each graph's parity is `not run`.
+    proof where the device's own engine cannot run on the machine that exports.
     """
 
     backend: str
@@ -95,7 +94,6 @@ class Target:
     tools: tuple[str, ...]  # packages whose versions go into the manifest
     notes: Mapping[str, str] = field(default_factory=dict)
     engine: Callable[[Bundle], Engine] | None = None
-    cannot_run: str = ""
     spelling: Spelling | None = None  # how the quantised encoders are spelled; None: graphs of the float model
 
 
@@ -140,7 +138,7 @@ def export(
     faults = proof.broken(BOUNDS[target.precision])
     if faults:
         raise ProofError(f"{target.backend} {target.precision} does not match PyTorch: {'; '.join(faults)}.")
-    unproven = f"not run: {target.cannot_run or 'no clip called this graph'}"
+    unproven = "not run: no clip called this graph"
     with BundleWriter(out, head) as writer:
         for name, record in records.items():
             writer.add(replace(record, parity=proof.artefact.get(name, unproven)), converted[name].files)
@@ -284,9 +282,6 @@ def print_report(report: Report, console: Console) -> None:
     for name, notes in report.notes.items():
         console.print(f"{name}: " + "; ".join(f"{key} {value}" for key, value in notes.items()), markup=False)
     whole = report.proof.whole
-    if whole is None:
-        console.print(f"the files were not run\n{report.bundle}", markup=False)
-        return
     console.print(
         f"{whole.clips} clips: same label on {whole.same_labels}, same chosen set on {whole.same_sets} "
         f"({whole.near_ties} of them near ties)\n{report.bundle}"
@@ -310,12 +305,9 @@ def _prove(
                 writer.add(record, converted[name].files)
         bundle = open_bundle(path)
         eager = Classifier(bundle, eager_engine(table))
-        artefact = None
-        if not target.cannot_run:
-            opened = target.engine(bundle) if target.engine else open_engine(bundle, target.backend, target.precision)
-            artefact = eager.with_engine(opened)
+        opened = target.engine(bundle) if target.engine else open_engine(bundle, target.backend, target.precision)
         outputs = {name: tuple(spec.name for spec in piece.graph.outputs) for name, piece in pieces.items()}
         program = TorchEngine({name: (piece.program.module(), outputs[name]) for name, piece in pieces.items()})
         read = [read_clip(clip, head.config) for clip in clips]
-        return prove(eager, program, artefact, read, BOUNDS[target.precision].margin)
+        return prove(eager, program, eager.with_engine(opened), read, BOUNDS[target.precision].margin)
 

@@ -94,7 +94,7 @@ FORMATS: dict[str, Format] = {
             ("torch", "executorch", "coremltools"),
             "ExecuTorch's Core ML delegate",
             ("fp32",),
-            ".pte a stage, for apps on Apple's systems; nothing here runs them",
+            ".pte a stage, for apps on Apple's systems; no backend here runs them",
             {"fp16": "it would round whole graphs; coreml keeps the first convolutions in fp32, as it must"},
             pairs={"executorch": "1.4.1", "torch": "2.13.0"},
         ),

@@ -81,14 +81,11 @@ class EndToEnd:
 
 @dataclass(frozen=True)
 class Proof:
-    """The parity of one artefact: per graph against eager, the ExportedProgram likewise, and end to end.
-
-    Of an artefact that nothing here can run there is only the ExportedProgram's; `whole` is None.
-    """
+    """The parity of one artefact: per graph against eager, the ExportedProgram likewise, and end to end."""
 
     artefact: dict[str, Parity]
     exported: dict[str, Parity]
-    whole: EndToEnd | None
+    whole: EndToEnd
 
     def broken(self, bound: Bound) -> list[str]:
         """Sentences for each bound that does not hold; empty when all do."""
@@ -98,8 +95,6 @@ class Proof:
             for graph, parity in table.items()
             if parity.relative_rms > bound.of(graph)
         ]
-        if self.whole is None:
-            return faults
         shares = (
             ("labels", self.whole.same_labels, bound.same_labels),
             ("chosen sets", self.whole.same_sets, bound.same_sets),
@@ -130,9 +125,9 @@ class Recorder:
 
 
 def prove(
-    eager: Classifier, exported: Engine, artefact: Classifier | None, clips: Sequence[Clip], margin: float = 1e-4
+    eager: Classifier, exported: Engine, artefact: Classifier, clips: Sequence[Clip], margin: float = 1e-4
 ) -> Proof:
-    """Compare `artefact` (None: nothing runs it) and `exported` with `eager` on `clips`; the module has the rules."""
+    """Compare `artefact` and `exported` with `eager` on `clips`; the module has the rules."""
     recorder = Recorder(eager.engine)
     reference = [eager.with_engine(recorder).classify_clip(clip) for clip in clips]
     for window in (clip.sound[index] for clip in clips for index in np.flatnonzero(clip.heard)):
@@ -141,8 +136,6 @@ def prove(
     def table(engine: Engine) -> dict[str, Parity]:
         return {graph: compare(engine, graph, calls, len(clips)) for graph, calls in recorder.calls.items()}
 
-    if artefact is None:
-        return Proof({}, table(exported), None)
     answers = [artefact.classify_clip(clip) for clip in clips]
     return Proof(table(artefact.engine), table(exported), whole(reference, answers, margin))
 

@@ -34,6 +34,20 @@ def delegate_data(program: Any, method: str, delegate: str) -> list[bytes]:
     return [program.backend_delegate_data[item.processed.index].data for item in pieces]
 
 
+def method_values(program: Any, method: str) -> tuple[list[int], list[int]]:
+    """Which of a method's values are its inputs and its outputs, in its own order."""
+    plan = _plan(program, method)
+    return list(plan.inputs), list(plan.outputs)
+
+
+def call_values(program: Any, method: str) -> list[list[int]]:
+    """The values that each delegated piece of a method is called with: what it takes, then what it gives."""
+    from executorch.exir.schema import DelegateCall
+
+    steps = (step.instr_args for chain in _plan(program, method).chains for step in chain.instructions)
+    return [list(call.args) for call in steps if isinstance(call, DelegateCall)]
+
+
 def found_precision(program: Any, method: str) -> str:
     """The kind that holds most bytes of the weights in a method's XNNPACK pieces; fp32 where these have none."""
     return most_bytes(weight for blob in delegate_data(program, method, XNNPACK) for weight in _weights(blob))

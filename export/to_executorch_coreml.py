@@ -1,13 +1,12 @@
 """A run becomes ExecuTorch programs for Apple's systems: `python export/to_executorch_coreml.py [--run RUN] …`.
 
 The same files and methods as of `to_executorch.py`, lowered to the Core ML delegate. It runs in apps on Apple's systems
-only, so here the files are inspected but not run, and the manifest says so.
+only, and the manifest says so; the proof is that of the Core ML programs inside the files, by the reference evaluator.
 """
 
 from __future__ import annotations
 
 import sys
-import tempfile
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,13 +16,13 @@ if __package__ in (None, ""):  # started as a script from a checkout
 
 from export.common import Target
 from export.mil import precision
-from export.mil.program import read
+from export.mil.delegate import NAME, DelegateEngine, core_ml
 from export.mil.tools import coremltools
 from export.pte import COREML, delegate_data
 from export.to_coreml import BROKEN_PASSES
 from export.to_executorch import convert
 
-WHY = "its Core ML delegate runs in apps on Apple's systems only"
+WHERE = "not run: the delegate runs in apps on Apple's systems only; parity is the reference evaluator's"
 
 
 def coreml() -> Any:
@@ -51,27 +50,18 @@ def found_precision(program: Any, method: str) -> str:
     return precision.found_precision(*(core_ml(blob) for blob in delegate_data(program, method, COREML)))
 
 
-def core_ml(blob: bytes) -> Any:
-    """The program of one piece, which is a folder in one blob."""
-    from executorch.backends.apple.coreml import executorchcoreml
-
-    with tempfile.TemporaryDirectory() as scratch:
-        executorchcoreml.unflatten_directory_contents(blob, scratch)
-        return read(Path(scratch) / "lowered_module" / "model.mlpackage")[1]
-
-
 TARGETS = {
     "fp32": Target(
-        "executorch_coreml",
+        NAME,
         "fp32",
         partial(convert, partitioner=coreml, found=found_precision),
         ("executorch", "coremltools"),
-        {"executorch_coreml": f"not run: {WHY}"},
-        cannot_run=WHY,
+        {"apple runtime": WHERE},
+        partial(DelegateEngine, precision="fp32"),
     )
 }
 
 if __name__ == "__main__":
     from export.main import main
 
-    main("executorch_coreml")
+    main(NAME)

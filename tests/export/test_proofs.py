@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import sys
 import tomllib
 from dataclasses import replace
@@ -17,16 +16,15 @@ from rich.console import Console
 
 import tiny
 import tiny_nets
-from avgn.bundle import open_bundle
+from avgn.bundle import BundleWriter, open_bundle
 from avgn.errors import MissingError, ProofError
 from avgn.network.checkpoint import new_run, save_run
 from clips import write_clip
 from export import common
 from export.formats import FORMATS
-from export.mil.program import prepare
+from export.mil.delegate import NAME, DelegateEngine
 from export.parity import BOUNDS
-from export.pte import COREML, delegate_data, read_pte
-from export.to_executorch_coreml import WHY, core_ml
+from export.pte import call_values, method_values, read_pte
 from runtimes.backends import BACKENDS, open_engine
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "avgn" / "network"))
@@ -34,7 +32,7 @@ from small import SMALL, network
 
 QUIET = Console(quiet=True)
 ALL = {"glance", "select", "focus", "classify", "logmel"}
-VARIANTS = [("onnx", "fp32"), ("onnx", "fp16"), ("executorch", "fp32")]
+VARIANTS = [("onnx", "fp32"), ("onnx", "fp16"), ("executorch", "fp32"), ("executorch_coreml", "fp32")]
 
 
 @pytest.fixture(scope="module")
@@ -77,14 +75,14 @@ def check(report, out, backend, precision):
     found = {record.graph: record.found for record in bundle.manifest.graphs}
     assert (found["glance"], found["focus"], found["logmel"]) == (precision, precision, "fp32")
     paths = {record.files[0].path for record in bundle.manifest.graphs}
-    assert len(paths) == (2 if backend == "executorch" else 5)
+    assert len(paths) == (5 if backend == "onnx" else 2)
 
 
 @pytest.mark.parametrize("variant", VARIANTS, ids="-".join)
 def test_every_graph_is_proven_on_a_real_clip(tiny_run, clip, kept, tmp_path, variant):
     report = common.export(tiny_run, remembering(of_variant(*variant), kept), tmp_path / "a.avgn", [clip], QUIET)
     check(report, tmp_path / "a.avgn", *variant)
-    if variant[0] == "executorch":
+    if variant[0] != "onnx":
         assert all(" of " in notes["delegated"] for notes in report.notes.values())
 
 
@@ -141,13 +139,14 @@ class OneWrongWeight(tiny_nets.Focus):
         self.w_local[1, 3] += 0.1
 
 
-def test_a_wrong_program_is_refused_and_leaves_nothing(tiny_run, clip, tmp_path):
+@pytest.mark.parametrize("backend", ["executorch", "executorch_coreml"])
+def test_a_wrong_program_is_refused_and_leaves_nothing(tiny_run, clip, tmp_path, backend):
     def wrong(pieces):
         graph = tiny_nets.graph("focus", OneWrongWeight())
-        return of_variant("executorch").convert({**pieces, "focus": common.Piece(graph, common.exported(graph))})
+        return of_variant(backend).convert({**pieces, "focus": common.Piece(graph, common.exported(graph))})
 
     with pytest.raises(ProofError, match="artefact of focus: relative RMS"):
-        common.export(tiny_run, of_variant("executorch", convert=wrong), tmp_path / "wrong.avgn", [clip], QUIET)
+        common.export(tiny_run, of_variant(backend, convert=wrong), tmp_path / "wrong.avgn", [clip], QUIET)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -165,24 +164,24 @@ def test_an_interrupted_export_leaves_the_old_bundle(tiny_run, clip, kept, tmp_p
     assert open_bundle(out).digest() == before and [path.name for path in tmp_path.iterdir()] == ["small.avgn"]
 
 
-def test_what_nothing_here_can_run_is_never_called_proven(tiny_run, clip, tmp_path):
-    """The ExecuTorch files for Core ML. The programs inside them are right all the same: the evaluator says so."""
-    out, console = tmp_path / "a.avgn", Console(file=io.StringIO(), width=200)
-    report = common.export(tiny_run, of_variant("executorch_coreml"), out, [clip], QUIET)
-    common.print_report(report, console)
-    assert "the files were not run" in console.file.getvalue() and "same label" not in console.file.getvalue()
-    assert (report.proof.artefact, report.proof.whole, set(report.proof.exported)) == ({}, None, ALL)
-    bundle = open_bundle(out)
-    bundle.verify()
-    assert {record.parity for record in bundle.manifest.graphs} == {f"not run: {WHY}"}
-    assert bundle.manifest.tools["executorch_coreml"].startswith("not run:")
-    assert {notes["outside"] for notes in report.notes.values()} == {"getitem"}
-    with pytest.raises(MissingError, match=r"executorch_coreml: .* choose another with --backend, or export to one of"):
-        open_engine(bundle)
-    for name in ("focus", "classify"):
-        record = bundle.record(name, "executorch_coreml", "fp32")
-        (data,) = bundle.read(record).values()
-        (piece,) = delegate_data(read_pte(data), name, COREML)
+def delegate_bundle(pieces, folder):
+    """Pieces lowered to the Core ML delegate, as a bundle."""
+    run, path = new_run(tiny.CONFIG, tiny.LABELS), folder / "a.avgn"
+    records = common.graph_records(
+        {name: piece.graph for name, piece in pieces.items()}, run, (NAME, "fp32"), dict.fromkeys(pieces, "fp32")
+    )
+    with BundleWriter(path, common.manifest_head(run, "a")) as writer:
+        for converted in of_variant(NAME).convert(pieces):
+            for name, item in converted.items():
+                writer.add(records[name], item.files)
+    return open_bundle(path)
+
+
+def test_what_a_delegate_gives_is_told_apart_by_the_file(tmp_path):
+    """The program inside has an order and names of its own: `glance` and `select` give their outputs in another one."""
+    bundle = delegate_bundle(tiny_nets.pieces(), tmp_path)
+    engine, orders = DelegateEngine(bundle, "fp32"), set()
+    for record in bundle.manifest.graphs:
         random = np.random.default_rng(1)
         inputs = {
             spec.name: random.integers(0, 4, spec.shape).astype(np.int32)
@@ -190,14 +189,22 @@ def test_what_nothing_here_can_run_is_never_called_proven(tiny_run, clip, tmp_pa
             else random.uniform(0, 1, spec.shape).astype(np.float32)
             for spec in record.inputs
         }
-        made = prepare(core_ml(piece)).run(inputs)
-        for found, expected in zip(made.values(), tiny.reference(name, inputs).values(), strict=True):
-            np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+        found, expected = engine.run(record.graph, inputs), tiny.reference(record.graph, inputs)
+        assert list(found) == [spec.name for spec in record.outputs] and set(found) == set(expected)
+        for name, values in found.items():
+            np.testing.assert_allclose(values, expected[name], rtol=1e-5, atol=1e-5, err_msg=name)
+        program = read_pte(next(iter(bundle.read(record).values())))
+        inputs_and_outputs = [value for side in method_values(program, record.graph) for value in side]
+        orders.add(call_values(program, record.graph) == [inputs_and_outputs])
+    assert orders == {True, False}
+    assert of_variant(NAME).notes["apple runtime"].startswith("not run:")
+    with pytest.raises(MissingError, match=r"executorch_coreml: .* choose another with --backend, or export to one of"):
+        open_engine(bundle)  # the evaluator is for the proof only
 
 
 def test_rows_name_real_extras_and_engines():
     project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
     for row in FORMATS.values():
         assert set(row.extra.split(",")) <= set(project["optional-dependencies"])
-        assert row.name in BACKENDS or all(target.cannot_run for target in row.targets().values())
+        assert row.name in BACKENDS or all(target.engine for target in row.targets().values())
     assert torch.__version__.startswith(FORMATS["executorch"].pairs["torch"])
