@@ -47,10 +47,10 @@ class LiveDecision:
     (`times` null before the first snippet); `selected` are the chosen places, `centres` the middles (y, x in 0..1) of
     their patches, `new_focus` for how many of them the focus net was run. `av_offset_ms`: measured lag of sound behind
     the picture. `heard`, `seen`: any sound, any picture in the window. `timings_ms`: as in `avgn classify`, with all
-    snippets since the decision before; `prepare` is pixels, log-mel and patches; `total` all of it. `k`: how many were
-    chosen. `exited`: the glance's own answer, because it was sure, or because the budget had no focus call left.
-    `idle`: at rest. `macs`: since the decision before. `picture`, `sound`: how the devices are. `drift_ppm`: how much
-    faster the microphone's sample clock runs.
+    snippets since the decision before; `prepare` is pixels and log-mel, `crop` patches; `total` all of it. `k`: how
+    many were chosen. `exited`: the glance's own answer, because it was sure, or because the budget had no focus call
+    left. `idle`: at rest. `macs`: since the decision before. `picture`, `sound`: how the devices are. `drift_ppm`: how
+    much faster the microphone's sample clock runs.
     """
 
     time: float

@@ -27,8 +27,8 @@ class Answer:
     Places before the first snippet have no time and the saliency of nothing. `selected` are the chosen places, rising,
     and `centres` the middles (y, x in 0..1) of their patches. `k` is how many were chosen: fewer than asked for where
     there are not as many snippets or the budget did not reach. `new_focus`: for how many of them the focus net was
-    run. `exited`: the glance's own answer stands. `macs` and `timings_ms` (by graph, and `prepare`: making pixels and
-    patches) count all work since the answer before.
+    run. `exited`: the glance's own answer stands. `macs` and `timings_ms` (by graph, `prepare`: making pixels and
+    log-mel, `crop`: making patches) count all work since the answer before.
     """
 
     times: tuple[float | None, ...]
@@ -75,7 +75,7 @@ class Window:
         self._span = span
         self._nothing = _Found(classifier.nothing, None)
         self._entries: deque[tuple[float, _Found]] = deque(maxlen=classifier.config.snippets)
-        self._preparing = 0.0
+        self._preparing = self._cropping = 0.0
         classifier.meter.reset()
 
     def __len__(self) -> int:
@@ -109,10 +109,11 @@ class Window:
         """Whether there is neither picture nor sound in the whole window: nothing to judge by."""
         return not any(found.glance.seen or found.glance.heard for _, found in self._entries)
 
-    def decide(self) -> Answer:
+    def decide(self, may_exit: bool = True) -> Answer:
         """Judge the window. Where it is not full yet, the missing snippets come first and are masked.
 
-        Raises ValueError where the window is `blank`.
+        `may_exit`: where the glance is sure enough, its answer stands; False looks closer all the same. Raises
+        ValueError where the window is `blank`.
         """
         if self.blank:
             raise ValueError("the window holds neither picture nor sound")
@@ -122,7 +123,7 @@ class Window:
         glances = [entry.glance for entry in found]
         self._budget.earn(self._entries[-1][0])
         choice = classifier.choose(glances)
-        exited = classifier.exits(choice)
+        exited = may_exit and classifier.exits(choice)
         choice, new = (replace(choice, selected=()), []) if exited else self._affordable(choice, found)
         looks = self._looks(choice, found, new)
         # where not even one look can be paid, the glance's own answer stands as well
@@ -139,10 +140,10 @@ class Window:
             heard=any(glance.heard for glance in glances),
             seen=any(glance.seen for glance in glances),
             macs=meter.macs,
-            timings_ms={"prepare": self._preparing * 1e3, **meter.ms},
+            timings_ms={"prepare": self._preparing * 1e3, "crop": self._cropping * 1e3, **meter.ms},
         )
         self._budget.spend(answer.new_focus, answer.macs)
-        self._preparing = 0.0
+        self._preparing = self._cropping = 0.0
         meter.reset()
         return answer
 
@@ -158,13 +159,12 @@ class Window:
 
     def _looks(self, choice: Choice, found: list[_Found], new: list[int]) -> dict[int, Look]:
         """The looks of the chosen, by place; the focus net runs on the patches of `new` only."""
-        began = perf_counter()
-        middles = {}
+        began, middles = perf_counter(), {}
         for slot, index in enumerate(new):
             picture = found[index].picture
             assert picture is not None, "only snippets with a picture are looked at"
             middles[index] = self._classifier.prepare_patch(slot, picture, found[index].glance.centre)
-        self._preparing += perf_counter() - began
+        self._cropping = perf_counter() - began if new else 0.0
         for index, look in (self._classifier.look_all(middles) if middles else {}).items():
             found[index].look, found[index].picture = look, None
         known = {index: found[index].look for index in choice.selected}

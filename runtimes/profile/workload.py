@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,9 +12,10 @@ from numpy.typing import NDArray
 
 from avgn.contract import STAGES
 from avgn.errors import UsageError
-from avgn.logmel import log_mel_windows
+from avgn.logmel import LogMelWindow
 from runtimes.backends import input_buffers
-from runtimes.classifier import Classifier, Glance, Look
+from runtimes.classifier import Classifier
+from runtimes.live.window import Window
 
 if TYPE_CHECKING:
     from avgn.snippets import Clip
@@ -56,8 +56,8 @@ class Workload(Protocol):
 
 
 class SlidingWindow:
-    """Each `decide` glances at `new` more snippets of the clip (again and again from its start), chooses among the
-    last T, focuses on those chosen that have not been focused on yet, and decides.
+    """A live stream's window over a clip: each `decide` takes in `new` more of its snippets, again and again from its
+    start, and judges the last T.
 
     So the focus net is called as often as real content makes a live stream call it.
     """
@@ -66,38 +66,34 @@ class SlidingWindow:
         if new < 1:
             raise UsageError(f"snippets per decision: {new} makes no sense, give 1 or more.")
         self._classifier, self._engine, self._clip, self._new = classifier, engine, clip, new
-        window = classifier.config.snippets
-        self._glances: deque[Glance] = deque([classifier.nothing] * window, maxlen=window)
-        self._looks: dict[int, Look] = {}
+        self._window, self._mel = Window(classifier), LogMelWindow(classifier.config.sound)
         self._next = 0  # the number of the next snippet since the start
         self._spare: dict[str, NDArray[Any]] | None = None
 
     def cold(self) -> Decided:
-        """Each graph once: the first snippet alone, and a look at it whether it is chosen or not."""
-        return self._decide(1, always=(len(self._glances) - 1,))
+        """Each graph once: the first snippet alone, and a look at it however sure the glance is."""
+        return self._decide(1, may_exit=False)
 
     def decide(self) -> Decided:
         """See the class."""
         return self._decide(self._new)
 
-    def _decide(self, new: int, always: tuple[int, ...] = ()) -> Decided:
-        """Decide after `new` snippets; `always` are places of the window to focus on in any case."""
-        classifier, began = self._classifier, perf_counter()
-        classifier.meter.reset()
-        prepare = sum(self._take_in() for _ in range(new))
-        choice = classifier.choose(self._glances)
-        first = self._next - len(self._glances)  # the number of the window's oldest snippet
-        crop = 0.0
-        if always or not classifier.exits(choice):
-            crop = self._look(first, always or choice.selected)
-            seen = {index: self._looks[first + index] for index in choice.selected if first + index in self._looks}
-            classifier.decide(choice, self._glances, seen)
+    def _decide(self, new: int, may_exit: bool = True) -> Decided:
+        began = perf_counter()
+        for _ in range(new):
+            self._take_in()
+        answer = self._window.decide(may_exit)
         total = (perf_counter() - began) * 1e3
-        calls = classifier.meter.calls
-        graphs = {graph: classifier.meter.ms[graph] for graph in STAGES if calls[graph]}
-        host = {"prepare": prepare * 1e3, **({"crop": crop * 1e3} if calls["focus"] else {})}
-        spent = host | graphs
-        return Decided(total, {step: spent[step] for step in STEPS if step in spent}, calls["focus"])
+        spent = {step: answer.timings_ms[step] for step in STEPS}
+        return Decided(total, {step: ms for step, ms in spent.items() if ms > 0}, answer.new_focus)
+
+    def _take_in(self) -> None:
+        """Glance at the next snippet."""
+        clip, index = self._clip, self._next % len(self._clip.pictures)
+        began = perf_counter()
+        mel = self._mel(clip.sound[index], int(clip.starts[index])) if clip.heard[index] else None
+        self._window.push(float(self._next), clip.pictures[index], mel, perf_counter() - began)
+        self._next += 1
 
     def bare(self) -> dict[str, Callable[[], object]]:
         """See `Workload`; the inputs are those of the last decisions."""
@@ -109,37 +105,6 @@ class SlidingWindow:
             record = self._classifier.bundle.record("focus", self._engine.backend, self._engine.precision)
             self._spare = input_buffers(self._engine, record)[0]
         self._engine.run("focus", self._spare)
-
-    def _take_in(self) -> float:
-        """Glance at the next snippet; seconds that laying it out took."""
-        classifier, clip = self._classifier, self._clip
-        index, slot = self._next % len(clip.pictures), self._next % len(self._glances)
-        began = perf_counter()
-        mel = None
-        if clip.heard[index]:
-            only = slice(index, index + 1)
-            mel = log_mel_windows(clip.sound[only], clip.starts[only], classifier.config.sound)[0]
-        classifier.prepare(slot, clip.pictures[index], mel)
-        prepared = perf_counter() - began
-        self._glances.append(classifier.glance(slot))
-        self._next += 1
-        self._looks.pop(self._next - 1 - len(self._glances), None)
-        return prepared
-
-    def _look(self, first: int, selected: tuple[int, ...]) -> float:
-        """Focus on what is chosen and has not been looked at; seconds that cutting the patches took."""
-        began = perf_counter()
-        fresh = [index for index in selected if self._glances[index].seen and first + index not in self._looks]
-        middles = {}
-        for slot, index in enumerate(fresh):
-            picture = self._clip.pictures[(first + index) % len(self._clip.pictures)]
-            assert picture is not None, "a snippet that was seen has a picture"
-            middles[index] = self._classifier.prepare_patch(slot, picture, self._glances[index].centre)
-        spent = perf_counter() - began
-        if middles:
-            looks = self._classifier.look_all(middles)
-            self._looks.update({first + index: look for index, look in looks.items()})
-        return spent
 
 
 def read_material(path: Path, classifier: Classifier) -> Clip:

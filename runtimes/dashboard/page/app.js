@@ -2,7 +2,7 @@
 // One WebSocket; what it brings is shown as it comes. Kinds of messages: runtimes/dashboard/messages.py.
 const $ = (id) => document.getElementById(id);
 const KEPT = 240; // pictures and decisions to click through
-const STAGES = { prepare: "#8fa1ad", glance: "#5b9bd5", select: "#b48ad9", focus: "#4fd1a5", classify: "#f2b84b", other: "#3d4c57" };
+const STAGES = { prepare: "#8fa1ad", crop: "#c3ccd2", glance: "#5b9bd5", select: "#b48ad9", focus: "#4fd1a5", classify: "#f2b84b", other: "#3d4c57" };
 const pictures = new Map(); // by time: a data URL
 const decisions = [];
 let about = null, moment = null, picked = null; // picked: the decision looked at; null is live

@@ -43,7 +43,7 @@ def test_a_decision_as_json(bundle):
     assert line["dropped"] == {"frames": 3, "sound_ms": 12.5} and line["av_offset_ms"] == pytest.approx(4)
     assert line["age_ms"] == {"frame": pytest.approx(0, abs=1e-6), "sound": 0}
     assert line["heard"] is line["seen"] is True and line["picture"] == line["sound"] == "running"
-    assert set(line["timings_ms"]) == {"prepare", "glance", "select", "focus", "classify", "total"}
+    assert set(line["timings_ms"]) == {"prepare", "crop", "glance", "select", "focus", "classify", "total"}
     assert sum(ms for name, ms in line["timings_ms"].items() if name != "total") <= line["timings_ms"]["total"] + 1e-6
     assert len(line["selected"]) == len(line["centres"]) == line["k"] == 2 and line["drift_ppm"] == 40
 
