@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from avgn.contract import STAGES
 from avgn.errors import UsageError
-from avgn.logmel import LogMelWindow
 from runtimes.backends import input_buffers
 from runtimes.classifier import Classifier
-from runtimes.live.window import Window
+from runtimes.live.played import PlayedWindow
+from runtimes.live.settings import LiveSettings
 
 if TYPE_CHECKING:
     from avgn.snippets import Clip
@@ -65,9 +65,8 @@ class SlidingWindow:
     def __init__(self, classifier: Classifier, engine: LoadedEngine, clip: Clip, new: int = 2) -> None:
         if new < 1:
             raise UsageError(f"snippets per decision: {new} makes no sense, give 1 or more.")
-        self._classifier, self._engine, self._clip, self._new = classifier, engine, clip, new
-        self._window, self._mel = Window(classifier), LogMelWindow(classifier.config.sound)
-        self._next = 0  # the number of the next snippet since the start
+        self._classifier, self._engine, self._new = classifier, engine, new
+        self._window = PlayedWindow(classifier, clip, LiveSettings().step)
         self._spare: dict[str, NDArray[Any]] | None = None
 
     def cold(self) -> Decided:
@@ -80,20 +79,11 @@ class SlidingWindow:
 
     def _decide(self, new: int, may_exit: bool = True) -> Decided:
         began = perf_counter()
-        for _ in range(new):
-            self._take_in()
+        self._window.take(new)
         answer = self._window.decide(may_exit)
         total = (perf_counter() - began) * 1e3
         spent = {step: answer.timings_ms[step] for step in STEPS}
         return Decided(total, {step: ms for step, ms in spent.items() if ms > 0}, answer.new_focus)
-
-    def _take_in(self) -> None:
-        """Glance at the next snippet."""
-        clip, index = self._clip, self._next % len(self._clip.pictures)
-        began = perf_counter()
-        mel = self._mel(clip.sound[index], int(clip.starts[index])) if clip.heard[index] else None
-        self._window.push(float(self._next), clip.pictures[index], mel, perf_counter() - began)
-        self._next += 1
 
     def bare(self) -> dict[str, Callable[[], object]]:
         """See `Workload`; the inputs are those of the last decisions."""

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from avgn.logmel import LogMelWindow
 from runtimes.contestant import Contest, Contestant, Subject, Timed, timed
+from runtimes.live.played import PlayedWindow
 from runtimes.live.settings import LiveSettings
-from runtimes.live.window import Answer, Window
+from runtimes.live.window import Answer
 from runtimes.profile.workload import read_material
 
 if TYPE_CHECKING:
@@ -26,27 +26,25 @@ class Slide:
     """A live window that slides over `clip` again and again, `new` snippets a hop, full from the start."""
 
     def __init__(self, classifier: Classifier, clip: Clip, settings: LiveSettings) -> None:
-        self._classifier, self._clip, self._settings = classifier, clip, settings
-        self._window = Window(classifier)
-        self._mel = LogMelWindow(classifier.config.sound)
-        self._next = 0
-        self._push(classifier.config.snippets)
+        self._classifier, self._settings = classifier, settings
+        self._window = PlayedWindow(classifier, clip, settings.step)
+        self._window.take(classifier.config.snippets)
         self._window.decide()
 
     @property
     def period(self) -> int:
         """Hops until the same snippets come again."""
-        return len(self._clip.pictures)
+        return len(self._window.clip.pictures)
 
     def hop(self) -> Answer:
         """Take in what is new, and decide."""
-        self._push(self._settings.hop)
+        self._window.take(self._settings.hop)
         return self._window.decide()
 
     def whole(self) -> Decision:
         """The same window from scratch."""
-        count, clip = self._classifier.config.snippets, self._clip
-        places = np.arange(self._next - count, self._next) % len(clip.pictures)
+        count, clip, taken = self._classifier.config.snippets, self._window.clip, self._window.taken
+        places = np.arange(taken - count, taken) % len(clip.pictures)
         window = replace(
             clip,
             times=clip.times[places],
@@ -57,14 +55,6 @@ class Slide:
             seen=clip.seen[places],
         )
         return self._classifier.classify_clip(window)
-
-    def _push(self, count: int) -> None:
-        clip = self._clip
-        for number in range(self._next, self._next + count):
-            place = number % len(clip.pictures)
-            mel = self._mel(clip.sound[place], int(clip.starts[place])) if clip.heard[place] else None
-            self._window.push(number * self._settings.step, clip.pictures[place], mel)
-        self._next += count
 
 
 def whole_window(contest: Contest) -> list[Contestant]:
