@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import tempfile
 from importlib.resources import files
@@ -14,6 +15,8 @@ from export.common import most_bytes
 XNNPACK, COREML = "XnnpackBackend", "CoreMLBackend"
 _KINDS = {"fp32": "fp32", "fp16": "fp16", "qint8": "int8", "quint8": "int8", "qcint8": "int8", "qcint4": "int4"}
 _PREFIX = "xnn_datatype_"
+# Products, and which dimensions of their weights make one output: [out,h,w,in], [1,h,w,out], [out,in].
+_TAPS = {"XNNConv2d": slice(1, None), "XNNDepthwiseConv2d": slice(1, 3), "XNNFullyConnected": slice(1, None)}
 
 
 def read_pte(data: bytes) -> Any:
@@ -53,6 +56,11 @@ def found_precision(program: Any, method: str) -> str:
     return most_bytes(weight for blob in delegate_data(program, method, XNNPACK) for weight in _weights(blob))
 
 
+def int8_macs(program: Any, method: str) -> int:
+    """Multiply-accumulates of one call that a method's XNNPACK pieces do in int8, values and weights alike."""
+    return sum(_int8_macs(_xnnpack_graph(blob)) for blob in delegate_data(program, method, XNNPACK))
+
+
 def _plan(program: Any, method: str) -> Any:
     return next(plan for plan in program.execution_plan if plan.name == method)
 
@@ -69,6 +77,19 @@ def _weights(blob: bytes) -> list[tuple[str, int]]:
         if index and kind:
             found.append((kind, int(stored[index])))
     return found
+
+
+def _int8_macs(graph: dict[str, Any]) -> int:
+    values = (item["xvalue_union"] for item in graph["xvalues"])
+    tensors = {tensor["id_out"]: tensor for tensor in (value.get("tensor_value", value) for value in values)}
+    done = 0
+    for node in graph["xnodes"]:
+        if (taps := _TAPS.get(node["xnode_union_type"])) is None:
+            continue
+        taken, weights, made = (tensors[node["xnode_union"][key]] for key in ("input1_id", "filter_id", "output_id"))
+        if {_KINDS.get(tensor["datatype"].removeprefix(_PREFIX)) for tensor in (taken, weights, made)} == {"int8"}:
+            done += math.prod(made["dims"]) * math.prod(weights["dims"][taps])
+    return done
 
 
 def _xnnpack_graph(blob: bytes) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,10 +18,13 @@ if __package__ in (None, ""):  # started as a script from a checkout
 import torch
 from torch.export.graph_signature import InputKind
 
+from avgn.training.macs import count
 from export.common import Converted, Piece, Target
 from export.graphs import STAGE_FILES
 from export.mil.tools import quiet
-from export.pte import found_precision, read_pte
+from export.pairs import settle
+from export.parity import QUANTISED, enough_int8
+from export.pte import found_precision, int8_macs, read_pte
 
 
 def convert(
@@ -39,8 +43,23 @@ def convert(
         yield {name: Converted({f"{stage}.pte": data}, found(program, name), notes[name]) for name in present}
 
 
+def convert_int8(pieces: Mapping[str, Piece]) -> Iterator[dict[str, Converted]]:
+    """The same for XNNPACK, which must do the work of the quantised graphs in int8. Raises ProofError otherwise."""
+    for piece in pieces.values():
+        settle(piece.program)
+    for done in convert(pieces, xnnpack):
+        for name in set(done) & set(QUANTISED):
+            (data,) = done[name].files.values()
+            graph = pieces[name].graph
+            share = int8_macs(read_pte(data), name) / max(count(graph.module, *graph.example()), 1)
+            notes = done[name].notes | enough_int8("executorch", name, share)
+            done[name] = replace(done[name], found="int8", notes=notes)
+        yield done
+
+
 def lower(pieces: Mapping[str, Piece], partitioner: Callable[[], Any]) -> tuple[bytes, dict[str, dict[str, str]]]:
     """The .pte with `pieces` as methods, and of each method how much of it the delegate took."""
+    import executorch.kernels.quantized  # noqa: F401  (operators on int8 that the delegate leaves outside)
     from executorch.exir import to_edge_transform_and_lower
 
     programs = {name: with_plain_buffers(piece.program) for name, piece in pieces.items()}
@@ -80,7 +99,11 @@ def xnnpack() -> Any:
     return XnnpackPartitioner()
 
 
-TARGETS = {"fp32": Target("executorch", "fp32", partial(convert, partitioner=xnnpack), ("executorch", "torchao"))}
+TOOLS = ("executorch", "torchao")
+TARGETS = {
+    "fp32": Target("executorch", "fp32", partial(convert, partitioner=xnnpack), TOOLS),
+    "int8": Target("executorch", "int8", convert_int8, (*TOOLS, "nncf"), spelling="folded"),
+}
 
 if __name__ == "__main__":
     from export.main import main

@@ -66,7 +66,8 @@ def int8_share(parts: dict[str, bytes]) -> float:
     options = {"INFERENCE_PRECISION_HINT": "f32"}
     compiled = core.compile_model(core.read_model(parts[".xml"], parts[".bin"]), "CPU", options)
     work = products(compiled).values()
-    whole = sum(product.macs for product in work if product.kernel.endswith("_I8"))
+    # it writes i8 where both are signed, I8 where one is not
+    whole = sum(product.macs for product in work if product.kernel.upper().endswith("_I8"))
     return whole / max(sum(product.macs for product in work), 1)
 
 

@@ -11,8 +11,10 @@ import io
 import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 if __package__ in (None, ""):  # started as a script from a checkout
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -24,6 +26,7 @@ from avgn.contract import HEAVY
 from avgn.errors import InputError
 from export.common import Converted, Piece, Target
 from export.graphs import STAGE_FILES, Graph
+from export.parity import QUANTISED, enough_int8
 from export.tflite_file import Signature, inspect
 
 CASTABLE = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")  # whose weights the quantizer can hold in fp16
@@ -45,17 +48,27 @@ class Named(nn.Module):
         return dict(zip(self._outputs, outputs, strict=True))
 
 
-def convert(pieces: Mapping[str, Piece], half: bool = False) -> Iterator[dict[str, Converted]]:
-    """One file a stage; the weights of the heavy graphs in fp16 if `half` (light graphs and sums stay fp32)."""
+def convert(pieces: Mapping[str, Piece], half: bool = False, int8: bool = False) -> Iterator[dict[str, Converted]]:
+    """One file a stage; the weights of the heavy graphs in fp16 if `half` (light graphs and sums stay fp32).
+
+    With `int8` the quantised graphs must compute in int8; raises ProofError where they do not.
+    """
     for stage, names in STAGE_FILES.items():
-        data = tflite([pieces[name].graph for name in names])
+        data = tflite([pieces[name].graph for name in names], int8)
         data = halved(data) if half else data
         signatures = inspect(data)
-        yield {name: converted(f"{stage}.tflite", data, signatures[name], pieces[name].graph) for name in names}
+        done = {name: converted(f"{stage}.tflite", data, signatures[name], pieces[name].graph) for name in names}
+        for name in set(names) & set(QUANTISED) if int8 else ():
+            enough_int8("tflite", name, signatures[name].share("int8"))
+            done[name] = replace(done[name], found="int8")  # by work: attention, in float, may hold more bytes
+        yield done
 
 
-def tflite(table: Sequence[Graph]) -> bytes:
-    """A .tflite with a signature for each graph. Raises InputError for a graph that LiteRT has no operators for."""
+def tflite(table: Sequence[Graph], int8: bool = False) -> bytes:
+    """A .tflite with a signature for each graph; `int8` where quantisers among the graphs are to become integers.
+
+    Raises InputError for a graph that LiteRT has no operators for.
+    """
     import litert_torch
 
     litert_torch.config.show_progress = False
@@ -67,10 +80,18 @@ def tflite(table: Sequence[Graph]) -> bytes:
     try:
         with torch.no_grad(), warnings.catch_warnings():
             warnings.filterwarnings("ignore", ".*LeafSpec", FutureWarning)  # torch's own business
-            return bytes(converter.convert().model_content())
+            return bytes(converter.convert(quant_config=_integers() if int8 else None).model_content())
     except Exception as fault:  # the converter has no errors of its own
         where, why = ", ".join(graph.name for graph in table), " ".join(str(fault).split())[:300]
         raise InputError(f"{where}: LiteRT cannot express them ({why}); export to another format.") from fault
+
+
+def _integers() -> Any:
+    """What makes the converter turn quantisers into int8 tensors; without it they are computed in float."""
+    from litert_torch.quantize import pt2e_quantizer, quant_config
+
+    scheme = pt2e_quantizer.get_symmetric_quantization_config(is_per_channel=True)
+    return quant_config.QuantConfig(pt2e_quantizer=pt2e_quantizer.PT2EQuantizer().set_global(scheme))
 
 
 def halved(data: bytes) -> bytes:
@@ -102,6 +123,7 @@ TOOLS = ("litert-torch", "litert-converter", "ai-edge-quantizer", "ai-edge-liter
 TARGETS = {
     "fp32": Target("tflite", "fp32", convert, TOOLS),
     "fp16": Target("tflite", "fp16", partial(convert, half=True), TOOLS),
+    "int8": Target("tflite", "int8", partial(convert, int8=True), (*TOOLS, "nncf"), spelling="unfolded"),
 }
 
 if __name__ == "__main__":

@@ -11,12 +11,12 @@ from ai_edge_quantizer import quantizer, recipe
 import tiny
 from avgn.bundle import BundleWriter
 from avgn.contract import contract
-from export.graphs import Graph
+from export.graphs import STAGE_FILES, Graph
 from export.tflite_file import inspect
-from export.to_tflite import FILES, tflite
+from export.to_tflite import tflite
 
 W = {name: torch.from_numpy(weights) for name, weights in tiny.W.items()}
-STAGES = {stage: tuple(name for name in names if name in tiny.MACS) for stage, names in FILES.items()}
+STAGES = {stage: tuple(name for name in names if name in tiny.MACS) for stage, names in STAGE_FILES.items()}
 
 
 def glance(frame, mel, heard):
