@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+import torch.ao.quantization.fx._decomposed  # registers the quantized_decomposed operators
 from torch.fx import Graph, Node
 
 _Q = torch.ops.quantized_decomposed
