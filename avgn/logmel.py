@@ -165,7 +165,7 @@ def _clean(wave: NDArray[np.floating], dimensions: int) -> Floats:
             f"found {array.dtype} {array.shape}; mix to mono and divide whole numbers by their full scale."
         )
     clean = np.clip(array, -1.0, 1.0).astype(np.float32, order="C", copy=False)
-    np.nan_to_num(clean, copy=False, nan=0.0)
+    clean[np.isnan(clean)] = 0.0
     return clean
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
+from threading import get_ident
 from typing import Any
 
 import av
@@ -19,6 +21,16 @@ from avgn.errors import InputError
 _SCALING = Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolation.BITEXACT
 _UPRIGHT = (1, 0, 0, 1)
 _WIDEST = 16.0
+
+
+@lru_cache(maxsize=16)
+def _scaler(thread: int, width: int, height: int) -> VideoReformatter:
+    """A thread's own scaler to one size: a new one would make its tables anew, a third of the work on a small picture.
+
+    Not frame.reformat, whose scaler would be shared by all threads that show or record this frame. Where frames change
+    their form, swscale sees it and starts afresh.
+    """
+    return VideoReformatter()
 
 
 def turned(pixels: NDArray[np.uint8], matrix: tuple[int, int, int, int]) -> NDArray[np.uint8]:
@@ -84,10 +96,8 @@ class FramePicture:
     def _pixels(self, width: int, height: int) -> NDArray[np.uint8]:
         """[3, height, width] RGB, as stored (not turned)."""
         try:
-            # not frame.reformat, whose scaler would be shared by all threads that show or record this frame
-            planar = VideoReformatter().reformat(
-                self.frame, width, height, "gbrp", interpolation=_SCALING, threads=1
-            )
+            scaler = _scaler(get_ident(), width, height)
+            planar = scaler.reformat(self.frame, width, height, "gbrp", interpolation=_SCALING, threads=1)
         except (av.FFmpegError, ValueError, MemoryError) as fault:
             raise InputError(f"a frame of pixel format {self.frame.format.name} cannot be shown ({fault}).") from fault
         planes: Any = planar.planes

@@ -156,7 +156,10 @@ class Classifier:
     def prepare(self, slot: int, picture: Picture | None, mel: Floats | None) -> None:
         """Lay out snippet `slot` (0..T-1) for `glance`: its picture, its log-mel [1,M,F]; None for what is missing."""
         inputs = self._snippets[slot]
-        inputs["frame"][0] = 0 if picture is None else _unit_range(picture.squashed(self.config.frame.size))
+        if picture is None:
+            inputs["frame"][0] = 0
+        else:
+            _unit_range(picture.squashed(self.config.frame.size), inputs["frame"][0])
         inputs["mel"][0] = 0 if mel is None else mel
         inputs["heard"][0] = mel is not None
         self._there[slot] = picture is not None, mel is not None
@@ -211,8 +214,8 @@ class Classifier:
         size, pixels = self.config.patch.size, picture.scaled(self.config.patch.short_side)
         height, width = pixels.shape[:2]
         top, left = patch_corner(centre, height, width, size)
-        cut = _unit_range(pixels[top : top + size, left : left + size])
-        self._patches[slot // self._batch]["patch"][slot % self._batch] = cut.transpose(2, 0, 1)
+        cut = pixels[top : top + size, left : left + size].transpose(2, 0, 1)
+        _unit_range(cut, self._patches[slot // self._batch]["patch"][slot % self._batch])
         return patch_middle((top, left), height, width, size)
 
     def look_all(self, middles: Mapping[int, tuple[float, float]]) -> dict[int, Look]:
@@ -295,6 +298,6 @@ def _records(bundle: Bundle, engine: Engine) -> dict[str, GraphRecord]:
     return {graph: bundle.record(graph, *(variant if variant in variants else variants[0])) for graph in STAGES}
 
 
-def _unit_range(pixels: NDArray[np.uint8]) -> Floats:
-    """0..255 as 0..1."""
-    return np.multiply(pixels, np.float32(1 / 255), dtype=np.float32)
+def _unit_range(pixels: NDArray[np.uint8], out: Floats) -> None:
+    """0..255 as 0..1, into `out`."""
+    np.multiply(pixels, np.float32(1 / 255), out=out, dtype=np.float32)

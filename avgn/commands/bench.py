@@ -32,7 +32,7 @@ def bench(
     clips: Annotated[
         list[Path] | None, typer.Option("--clips", help="Video to run on, again for more (default: the sample).")
     ] = None,
-    rounds: Annotated[int, typer.Option("--rounds", help="Interleaved rounds, after a warm-up.")] = 20,
+    rounds: Annotated[int, typer.Option("--rounds", help="Interleaved rounds, after a warm-up.")] = 15,
     bundle: Annotated[
         list[Path] | None, typer.Option("--bundle", help="Bundle to run, again for more (default: the one that ships).")
     ] = None,

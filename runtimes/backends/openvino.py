@@ -26,6 +26,7 @@ NAME = "openvino"
 # Left to itself the CPU plugin computes in bfloat16 where it can, and takes "f16" for bfloat16 on x86 (relative error
 # 1e-2). Only ARM has kernels that are truly fp16. What int8 graphs keep in float stays float32.
 FP16_MACHINES = ("aarch64", "arm64")
+SETTLING = 3  # runs that are not counted: the first packs weights
 PRODUCTS = ("Convolution", "FullyConnected", "MatMul")
 
 
@@ -86,19 +87,27 @@ class _Graph:
 
     def operators(self, inputs: Arrays, calls: int) -> tuple[Operator, ...]:
         """Of a graph that was compiled to count."""
-        spent: dict[str, Operator] = {}
+        before = self._averages(inputs, SETTLING)
+        after = self._averages(inputs, calls)
         work = products(self._compiled)
-        for number in range(calls + 1):
+        found = []
+        for name, (kind, kernel, average) in after.items():
+            ms = mean_since(before[name][2], SETTLING, average, SETTLING + calls)
+            macs, depthwise = work[name][1:] if name in work else (0, False)
+            found.append(Operator(name, kind, kernel, ms, macs, depthwise))
+        return tuple(found)
+
+    def _averages(self, inputs: Arrays, calls: int) -> dict[str, tuple[str, str, float]]:
+        """Kind, kernel and milliseconds of each operator, on average over all runs so far, after `calls` more."""
+        for _ in range(calls):
             self._main.run(inputs)
-            for node in self._main.request.profiling_info if number else ():  # the first run prepares
-                if node.status == node.Status.EXECUTED:
-                    ms = node.real_time.total_seconds() * 1e3 / calls
-                    ms += spent[node.node_name].ms if node.node_name in spent else 0.0
-                    macs, depthwise = work[node.node_name][1:] if node.node_name in work else (0, False)
-                    spent[node.node_name] = Operator(
-                        node.node_name, node.node_type, node.exec_type, ms, macs, depthwise
-                    )
-        return tuple(spent.values())
+        found: dict[str, tuple[str, str, float]] = {}
+        for node in self._main.request.profiling_info:
+            if node.status == node.Status.EXECUTED:
+                spent = found[node.node_name][2] if node.node_name in found else 0.0
+                ms = spent + node.real_time.total_seconds() * 1e3
+                found[node.node_name] = node.node_type, node.exec_type, ms
+        return found
 
     def buffers(self, count: int) -> list[dict[str, NDArray[Any]]]:
         made = []
@@ -204,6 +213,11 @@ def options(precision: str, threads: int | None) -> dict[str, Any]:
     fp16 = precision == "fp16" and platform.machine() in FP16_MACHINES
     found: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f16" if fp16 else "f32"}
     return found if threads is None else found | {"INFERENCE_NUM_THREADS": threads}
+
+
+def mean_since(before: float, ran: int, after: float, now: int) -> float:
+    """The mean over the runs from `ran` to `now`, given the means over all runs up to each: what the engine tells."""
+    return max(0.0, (after * now - before * ran) / (now - ran))
 
 
 class Product(NamedTuple):

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import struct
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 from pathlib import Path
+from threading import get_ident
 
 import av
 import numpy as np
 import pytest
 
+from avgn import pictures
 from avgn.config import Config
 from avgn.media import probe, read_clip, read_timeline
 from avgn.pictures import FramePicture
@@ -381,3 +384,28 @@ def test_a_frame_that_was_shown_is_not_kept():
     before = sys.getrefcount(frame)
     FramePicture(frame).scaled(32)
     assert sys.getrefcount(frame) == before, "a ring of references would keep megabytes until the next collection"
+
+
+def test_a_scaler_that_is_kept_gives_what_a_fresh_one_does():
+    random = np.random.default_rng(3)
+    shots = []
+    for layout, colours in (("yuv420p", 1), ("yuv420p", 5), ("yuvj420p", 5), ("rgb24", 2), ("yuv420p", 9), ("gray", 2)):
+        for size in ((96, 64), (64, 64)):
+            frame = av.VideoFrame(*size, layout)
+            for plane in frame.planes:
+                plane.update(random.integers(0, 256, plane.buffer_size, np.uint8).tobytes())
+            frame.colorspace = colours
+            shots.append(frame)
+    kept = [FramePicture(frame).squashed(32) for frame in shots * 2]  # each after another form, twice
+    for number, frame in enumerate(shots):
+        pictures._scaler.cache_clear()
+        fresh = FramePicture(frame).squashed(32)
+        np.testing.assert_array_equal(kept[number], fresh)
+        np.testing.assert_array_equal(kept[number + len(shots)], fresh)
+
+
+def test_no_two_threads_share_a_scaler():
+    with ThreadPoolExecutor(1) as pool:
+        other = pool.submit(lambda: pictures._scaler(get_ident(), 32, 32)).result()
+        assert other is not pictures._scaler(get_ident(), 32, 32)
+    assert pictures._scaler(get_ident(), 32, 32) is pictures._scaler(get_ident(), 32, 32)

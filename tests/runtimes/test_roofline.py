@@ -10,6 +10,7 @@ import pytest
 import tiny
 from avgn.bundle import open_bundle
 from runtimes.backends import open_engine
+from runtimes.backends.openvino import mean_since
 from runtimes.backends.operators import Operator, operators
 from runtimes.bench import Percentiles, Row, Spread
 from runtimes.roofline import UNKNOWN, reason, roofline
@@ -61,3 +62,9 @@ def test_an_engine_tells_the_work_of_its_operators(tmp_path):
     engine = open_engine(bundle, threads=1)
     engine.run("focus", {"patch": np.zeros((1, 3, 32, 32), np.float32)})
     assert sum(one.macs for one in operators(engine, "focus", 2)) == 3 * tiny.LOCAL  # one product of [1,3] and [3,D]
+
+
+def test_the_mean_of_the_later_runs_of_a_running_average():
+    spent = [10.0, 2.0, 3.0, 1.0, 2.0]  # the first packs weights
+    before, after = np.mean(spent[:2]), np.mean(spent)
+    assert mean_since(before, 2, after, 5) == pytest.approx(2.0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import stat
 import sys
+from dataclasses import replace
 
 import numpy as np
 import openvino
@@ -22,9 +23,13 @@ from runtimes.contestant import Contest, Subject
 from runtimes.live.settings import LiveSettings
 from runtimes.profile.workload import read_material
 from runtimes.yardsticks.benchmark_app import benchmark_app, command_line, median_ms
+from runtimes.yardsticks.cold_start import ROW as COLD
+from runtimes.yardsticks.cold_start import cold_start
 from runtimes.yardsticks.decoding import FFMPEG, READ, _run, decoding
 from runtimes.yardsticks.decoding import command_line as ffmpeg_line
 from runtimes.yardsticks.peak import large, peak
+from runtimes.yardsticks.streams import ROW as SIDE_BY_SIDE
+from runtimes.yardsticks.streams import side_by_side, streams
 from runtimes.yardsticks.whole_window import HOP, WHOLE, Slide, whole_window
 
 
@@ -115,3 +120,29 @@ def test_without_benchmark_app(contest, monkeypatch, tmp_path):
     monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
     with pytest.raises(MissingError, match="pip install openvino"):
         benchmark_app(contest)
+
+
+def test_streams_glance_as_one_request_does(contest):
+    subject = contest.subjects[0]
+    with pytest.raises(MissingError, match="more than one thread"):
+        streams(contest)
+    requests = side_by_side(subject, 2, 4)
+    for request in requests:
+        request.start_async()
+    for request in requests:
+        request.wait()
+        inputs = {name: request.get_tensor(name).data.copy() for name in ("frame", "mel", "heard")}
+        truth = tiny.reference("glance", inputs)["visual"]
+        np.testing.assert_allclose(request.get_tensor("visual").data, truth, rtol=1e-3, atol=1e-4)
+    two = open_engine(subject.classifier.bundle, threads=2)
+    (found,) = streams(Contest([Subject(Classifier(subject.classifier.bundle, two), two, subject.clip)], 3, 2))
+    assert found.macs == {SIDE_BY_SIDE: 4 * tiny.MACS["glance"]} and found.measure()[SIDE_BY_SIDE] > 0
+
+
+def test_a_cold_start_is_a_process_of_its_own_and_warms_the_cache_first(contest):
+    (found,) = cold_start(contest)
+    assert found.every == contest.rarely and found.macs == {COLD: 0}
+    assert found.measure()[COLD] > 0
+    broken = replace(contest, subjects=[replace(contest.subjects[0], clip=contest.clip.with_name("none.mp4"))])
+    with pytest.raises(MissingError, match=r"none\.mp4"):
+        cold_start(broken)
