@@ -172,7 +172,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--bundle", type=Path)
     parser.add_argument("--backend", default="auto")
     parser.add_argument("--precision")
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--snippets", type=float, default=4.0)
     parser.add_argument("--decisions", type=float, default=2.0)
     parser.add_argument("--no-rest", action="store_true", help="never rest, so that every snippet is glanced at")

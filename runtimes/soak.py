@@ -214,7 +214,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--minutes", type=float, default=30.0)
     parser.add_argument("--realtime", action="store_true", help="as long as it says, not as fast as it goes")
     parser.add_argument("--bundle", type=Path)
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=1)
     given = parser.parse_args(arguments)
     bundle = open_bundle(given.bundle or default_bundle())
     classifier = Classifier(bundle, open_engine(bundle, threads=given.threads))
