@@ -34,7 +34,7 @@ from quantize.ranges import asymmetric, fit_ranges
 
 CURVED = {nn.Hardswish: "hardswish", nn.Sigmoid: "sigmoid"}  # module -> the function NNCF sees
 HALF, WHOLE = (-64, 63), (-127, 127)
-_MEANS_OF = 64  # inputs from which the means of channels are told
+_MEANS_OF = 32  # inputs from which the means of channels are told
 _LEAST = 16  # pictures, or sounds, from which ranges can be told
 
 

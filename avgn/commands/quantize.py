@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -17,35 +18,44 @@ def quantize(
     data: Annotated[Path, typer.Option("--data", help="Material folder (images, sounds, …): clips are composed.")],
     out: Annotated[Path, typer.Option("--out", help="Folder of the quantised run.")],
     clips: Annotated[int, typer.Option("--clips", help="Clips to calibrate on.")] = 64,
+    qat: Annotated[bool, typer.Option("--qat", help="Then train with quantisers in place.")] = False,
+    feature_steps: Annotated[int | None, typer.Option("--feature-steps", help="QAT: steps on encoders alone.")] = None,
+    steps: Annotated[int | None, typer.Option("--steps", help="QAT: steps on whole clips.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="QAT: go on after the last saved step.")] = False,
+    sensitivity: Annotated[bool, typer.Option("--sensitivity", help="Report what each quantiser costs.")] = False,
+    fallback: Annotated[
+        float | None,
+        typer.Option("--fallback", min=0.0, help="Worst layers go back to float until encoders err by this much."),
+    ] = None,
     seed: Annotated[int, typer.Option("--seed", help="Same seed, same clips.")] = 0,
     json: JsonOption = False,
 ) -> None:
-    """Quantise frame, sound and focus encoders to int8 without training."""
-    from rich.progress import Progress
-
-    calibration = import_extra("quantize.calibration", "quantize", "avgn quantize")
-    state = import_extra("quantize.state", "quantize", "avgn quantize")
+    """Quantise frame, sound and focus encoders to int8, without training or (--qat) with it."""
+    made = import_extra("quantize.make", "quantize", "avgn quantize")
     sources = import_extra("avgn.data.source", "train", "avgn quantize")
     checkpoint = import_extra("avgn.network.checkpoint", "train", "avgn quantize")
     if out.resolve() == run.resolve():
         raise UsageError(f"{out}: is the float run itself; choose another folder for the quantised one.")
     if out.exists() and not (out / "run.json").is_file():
         raise UsageError(f"{out}: is there and is no run; choose another folder.")
-    model, about = checkpoint.load_run(run)
+    given = {"features": feature_steps, "clips": steps}
+    if not qat and (resume or any(value is not None for value in given.values())):
+        raise UsageError("--feature-steps, --steps and --resume are for training: give --qat with them.")
+    about = checkpoint.read_run(run)
     source = sources.open_source(data, about.config, seed)
     if source.labels != about.labels:
         raise InputError(f"{data}: its classes are not those that {run} was trained on; name its material.")
-    with Progress(console=console(stderr=True)) as bar:
-        watched = bar.track(range(clips), description="clips")
-        batches = calibration.batches(source.sample(index) for index in watched)
-        seen = calibration.collect(model, bar.track(batches, description="float model"))
-        task = bar.add_task("encoders", total=len(state.ENCODERS))
-        encoders = calibration.quantise_encoders(model, seen, lambda _: bar.advance(task))
-        found = calibration.compare(model, encoders, seen, bar.track(batches, description="int8 model"))
-    state.save_quantised(out, run, encoders, f"without training, {clips} clips composed of {data.name}, seed {seed}")
+    job = made.Job(
+        run, out, source, clips, f"{clips} clips composed of {data.name}, seed {seed}", sensitivity, fallback
+    )
+    screen = console(stderr=True)
+    if qat:
+        chosen = {name: value for name, value in given.items() if value is not None}
+        found = made.with_training(job, chosen | {"seed": seed}, resume, screen)
+    else:
+        found = made.without_training(job, screen)
     if json:
-        same = {"clips": found.clips, "same_labels": found.same_labels}
-        print_json({"out": str(out), "relative_rms": found.relative_rms, **same})
+        print_json({"out": str(out), **asdict(found)})
         return
     screen = console()
     for name, error in found.relative_rms.items():

@@ -13,19 +13,20 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from avgn.errors import InputError, ProofError, UsageError
-from avgn.network.checkpoint import new_run, save_run
 from clips import write_clip
 from export.common import export
 from export.main import Request, check_request
 from export.to_openvino import TARGETS, int8_share
-from quantize.calibration import batches, collect, with_encoders
+from quantize.calibration import batches, collect
 from quantize.ptq import HALF, correct_biases, fuse_norms, quantise
 from quantize.quantizer import Quantizer, Spec, install, owner, quantizers, spelled
 from quantize.ranges import asymmetric, fit_ranges, spanning
-from quantize.state import ENCODERS, QUANTISATION, TENSORS, load_quantised, save_quantised
+from quantize.state import QUANTISATION, TENSORS, load_quantised
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "avgn" / "network"))
 from small import SMALL, batch, network
+
+from by_hand import quantised_by_hand
 
 
 class Tiny(nn.Module):
@@ -222,21 +223,7 @@ def test_each_encoder_is_given_what_it_sees_at_run_time():
 def quantised(tmp_path_factory):
     """A run with quantisers put in by hand: NNCF on three encoders would take minutes."""
     folder = tmp_path_factory.mktemp("runs")
-    model = network()
-    save_run(folder / "float", model, new_run(SMALL, tuple("abcde")))
-    encoders = {}
-    for name in ENCODERS:
-        net = fuse_norms(getattr(network(), name))
-        layer = next(path for path, part in net.named_modules() if isinstance(part, nn.Conv2d))
-        place = f"{layer.replace('.', '/')}/conv2d/0"
-        specs = [Spec(f"pre_hooks.{place}__0.0", -128, 127, 0.03, 5), Spec(f"pre_hooks.{place}__1.0", *HALF, axis=0)]
-        install(net, specs)
-        hook = quantizers(net)[specs[1].place]
-        hook.steps.copy_(owner(net, specs[1].place).weight.detach().abs().amax((1, 2, 3)) / 63)
-        encoders[name] = net
-        net.get_submodule(layer).bias.data += 0.01  # as a corrected bias
-    save_quantised(folder / "int8", folder / "float", encoders, "by hand")
-    return folder, with_encoders(model, encoders)
+    return folder, quantised_by_hand(folder, SMALL, tuple("abcde"))
 
 
 def test_a_quantised_run_comes_back_bit_for_bit(quantised):

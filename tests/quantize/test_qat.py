@@ -1,0 +1,158 @@
+import csv
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from rich.console import Console
+from safetensors.torch import load_file
+
+from avgn.data.samples import Sample, collate, on_device
+from avgn.errors import InputError, UsageError
+from avgn.network.checkpoint import load_run
+from quantize import make
+from quantize.qat import FIRST_CLIP, IDENTITY, Scaled, Teaching, Tuning, claim, relative_error, tune
+from quantize.quantizer import owner, quantizers
+from quantize.state import ENCODERS, TENSORS, load_quantised, save_quantised
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "avgn" / "network"))
+from small import SMALL
+
+from by_hand import quantised_by_hand
+
+CONFIG = replace(SMALL, snippets=2, chosen=1, classes=3, frame=replace(SMALL.frame, size=32))
+CONFIG = replace(CONFIG, patch=replace(CONFIG.patch, size=32, short_side=40))
+TUNING = Tuning(features=2, features_batch=4, clips=3, clips_batch=2, rate=0.3, clips_rate=0.3, save_every=2)
+QUIET = Console(quiet=True)
+
+
+@dataclass(frozen=True)
+class Noise:
+    """Clips of noise; `fails_at` breaks off like a kill."""
+
+    fails_at: int = -1
+    labels: tuple[str, ...] = ("a", "b", "c")
+
+    def sample(self, index):
+        if index == self.fails_at:
+            raise KeyboardInterrupt
+        random = np.random.default_rng(index)
+        frames = random.integers(0, 255, (2, 3, 32, 32)).astype(np.uint8)
+        pictures = random.integers(0, 255, (2, 3, 40, 56)).astype(np.uint8)
+        mel = random.normal(0, 1, (2, 1, 128, 128)).astype(np.float32)
+        there = np.ones(2, np.bool_)
+        return Sample(frames, pictures, mel, there, there, index % 3, there, np.full((2, 4), np.nan, np.float32))
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("qat")
+    quantised_by_hand(folder, CONFIG, ("a", "b", "c"))
+    return folder
+
+
+def teaching(runs, source=None, **changes):
+    made = torch.Generator().manual_seed(3)
+    shapes = {"frame_encoder": (3, 32, 32), "sound_encoder": (1, 128, 128), "focus_encoder": (3, 32, 32)}
+    inputs = {name: torch.rand(12, *shape, generator=made) for name, shape in shapes.items()}
+    return Teaching(load_run(runs / "float")[0], inputs, source or Noise(), replace(TUNING, **changes))
+
+
+def trained(runs, folder, resume=False, **changes):
+    folder.mkdir(exist_ok=True)
+    return tune(load_quantised(runs / "int8")[0], teaching(runs, **changes), folder, QUIET, resume)
+
+
+def states(encoders):
+    return {f"{name}/{key}": value for name, net in encoders.items() for key, value in net.state_dict().items()}
+
+
+@torch.no_grad()
+def errors_of(task, encoders):
+    pairs = {name: (encoders[name](given), getattr(task.teacher, name)(given)) for name, given in task.inputs.items()}
+    return {name: float(relative_error(*pair)) for name, pair in pairs.items()}
+
+
+def test_training_draws_the_maps_towards_float(runs, tmp_path):
+    task = teaching(runs)
+    start, _ = load_quantised(runs / "int8")
+    before = errors_of(task, {name: getattr(start, name) for name in ENCODERS})
+    after = errors_of(task, trained(runs, tmp_path / "run", features=16, clips=0, rate=0.01))
+    # the focus net, untrained and fed with noise, magnifies errors too much to tell within a few steps
+    assert all(after[name] < 0.9 * before[name] for name in ("frame_encoder", "sound_encoder")), (before, after)
+
+
+def test_a_killed_training_resumes_to_the_same_weights(runs, tmp_path):
+    whole = states(trained(runs, tmp_path / "whole"))
+    with pytest.raises(KeyboardInterrupt):
+        trained(runs, tmp_path / "killed", source=Noise(fails_at=FIRST_CLIP + 5))
+    resumed = states(trained(runs, tmp_path / "killed", resume=True))
+    assert whole.keys() == resumed.keys() and all(torch.equal(whole[key], resumed[key]) for key in whole)
+    with (tmp_path / "killed" / "metrics-clips.csv").open() as file:
+        assert {"answer", "saliency", "task", "frame_encoder"} <= set(next(csv.DictReader(file)))
+
+
+def test_what_was_trained_is_stored_as_int8_and_comes_back_exactly(runs, tmp_path):
+    folder = tmp_path / "run"
+    encoders = trained(runs, folder)
+    before, _ = load_quantised(runs / "int8")
+    save_quantised(folder, runs / "float", encoders, "by a test", ("metrics-clips.csv", "tensorboard"))
+    model, _ = load_quantised(folder)
+    for name in ENCODERS:
+        for place, hook in quantizers(encoders[name]).items():
+            if hook.is_weight:
+                now, then = (owner(net, place).weight for net in (encoders[name], getattr(before, name)))
+                assert not torch.equal(hook.stored(now), hook.stored(then))
+                assert torch.equal(hook(now), now)
+    loaded = {name: getattr(model, name) for name in ENCODERS}
+    found, wanted = states(loaded), states(encoders)
+    assert all(torch.equal(found[key], wanted[key]) for key in wanted)
+    stored = load_file(folder / TENSORS)
+    assert sum(value.dtype == torch.int8 for value in stored.values()) == len(ENCODERS)  # one layer of each
+    assert (folder / "metrics-clips.csv").is_file() and not list(folder.glob("state-*"))
+
+
+def test_what_is_float_stays_as_it_was(runs, tmp_path):
+    folder = tmp_path / "run"
+    save_quantised(folder, runs / "float", trained(runs, folder), "by a test")
+    float_run, same = load_run(runs / "float")[0], load_run(folder)[0]
+    assert all(torch.equal(value, same.state_dict()[key]) for key, value in float_run.state_dict().items())
+    batch = on_device(collate([Noise().sample(0)])[0], torch.device("cpu"))
+    assert not torch.equal(load_quantised(folder)[0](batch), float_run(batch))
+
+
+def test_a_loss_that_is_not_finite_ends_the_training(runs, tmp_path):
+    task = teaching(runs)
+    task.inputs["sound_encoder"][:] = float("nan")
+    with pytest.raises(InputError, match="sound_encoder is not finite"):
+        tune(load_quantised(runs / "int8")[0], task, tmp_path, QUIET, False)
+
+
+def test_another_training_is_not_resumed(runs, tmp_path):
+    claim(tmp_path, teaching(runs), "run", 8)
+    claim(tmp_path, teaching(runs), "run", 8)
+    for other in (
+        lambda: claim(tmp_path, teaching(runs, clips=9), "run", 8),
+        lambda: claim(tmp_path, teaching(runs), "x", 8),
+    ):
+        with pytest.raises(InputError, match="another run, or with other settings"):
+            other()
+    assert (tmp_path / IDENTITY).is_file()
+
+
+@pytest.mark.parametrize("wrong", [{"features": -1}, {"rate": 0.0}, {"clips_batch": 0}])
+def test_settings_out_of_range_are_refused(runs, tmp_path, wrong):
+    with pytest.raises(UsageError, match="--qat"):
+        make.with_training(make.Job(runs / "float", tmp_path / "out", Noise(), 8, "noise"), wrong, False, QUIET)
+
+
+def test_a_finished_training_is_not_resumed(runs):
+    with pytest.raises(UsageError, match="finished"):
+        make.with_training(make.Job(runs / "float", runs / "int8", Noise(), 8, "noise"), {}, True, QUIET)
+
+
+def test_units_leave_values_as_they_are():
+    scaled, value = Scaled(torch.tensor([[0.25], [2.0]])), torch.tensor([[1.0, -3.0], [4.0, 5.0]])
+    assert torch.equal(scaled(scaled.right_inverse(value)), value)
