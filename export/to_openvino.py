@@ -8,6 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 if __package__ in (None, ""):  # started as a script from a checkout
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
@@ -15,11 +17,15 @@ from export.common import Converted, Piece, Target, most_bytes, one_by_one
 from export.parity import QUANTISED, enough_int8
 from runtimes.backends.openvino import products
 
+WORTH_NARROWING = 4096  # bytes of a constant
 KINDS = {"f32": "fp32", "f16": "fp16", "i8": "int8", "u8": "int8"}
 
 
-def convert(piece: Piece, half: bool = False) -> Converted:
-    """IR of static shapes with the contract's tensor names; weights in fp16 if `half`."""
+def convert(piece: Piece, half: bool = False, narrow: bool = False) -> Converted:
+    """IR of static shapes with the contract's tensor names.
+
+    `half` rounds all weights to fp16, `narrow` stores those as fp16 that fp16 holds exactly, which changes no value.
+    """
     import openvino as ov
 
     graph = piece.graph
@@ -29,11 +35,30 @@ def convert(piece: Piece, half: bool = False) -> Converted:
     for port, spec in zip(model.outputs, graph.outputs, strict=True):
         port.get_tensor().set_names({spec.name})
     model.reshape({spec.name: list(spec.shape) for spec in graph.inputs})  # the converter leaves shapes dynamic
+    if narrow:
+        narrow_constants(model)
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch) / f"{graph.name}.xml"
         ov.save_model(model, path, compress_to_fp16=half)
         found = found_precision(ov.Core().read_model(path))
         return Converted({file.name: file.read_bytes() for file in sorted(path.parent.iterdir())}, found)
+
+
+def narrow_constants(model: Any) -> None:
+    """Store what fp16 holds exactly as fp16, in place. Weights that become int8 and their ranges are left alone."""
+    from openvino import opset13 as operations
+
+    for node in model.get_ordered_ops():
+        uses = list(node.output(0).get_target_inputs()) if node.get_type_name() == "Constant" else []
+        kinds = {use.get_node().get_type_name() for use in uses}
+        if not uses or "FakeQuantize" in kinds or node.get_element_type().get_type_name() != "f32":
+            continue
+        values = node.get_data()
+        halves = values.astype(np.float16)
+        if values.nbytes >= WORTH_NARROWING and np.array_equal(halves.astype(np.float32), values):
+            widened = operations.convert(operations.constant(halves), "f32")
+            for use in uses:
+                use.replace_source_output(widened.output(0))
 
 
 def found_precision(model: Any) -> str:
@@ -48,7 +73,7 @@ def convert_int8(piece: Piece) -> Converted:
 
     Raises ProofError where they are not.
     """
-    made = convert(piece)
+    made = convert(piece, narrow=True)
     if piece.graph.name not in QUANTISED:
         return made
     share = int8_share({Path(name).suffix: data for name, data in made.files.items()})
