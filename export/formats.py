@@ -66,7 +66,7 @@ FORMATS: dict[str, Format] = {
             "export,coreml",
             ("torch", "coremltools"),
             "Core ML",
-            ("fp32", "fp16"),
+            ("fp32", "fp16", "int8"),
             "an .mlpackage a graph",
             {"batch": "its patch is an image, and an image input holds one picture; call focus once a patch"},
         ),

@@ -48,7 +48,7 @@ def _tflite(record: GraphRecord, files: Files) -> float:
 
 
 def _coreml(record: GraphRecord, files: Files) -> float:
-    from export.mil.precision import macs_by_kind
+    from export.mil.precision import int8_share, macs_by_kind
     from export.mil.program import read
 
     with tempfile.TemporaryDirectory() as scratch:
@@ -56,8 +56,7 @@ def _coreml(record: GraphRecord, files: Files) -> float:
             path = Path(scratch) / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(data)
-        shares = macs_by_kind(read(next(Path(scratch).iterdir()))[1])
-    return shares.get(("int8", "int8"), 0) / max(1, sum(shares.values()))
+        return int8_share(macs_by_kind(read(next(Path(scratch).iterdir()))[1]))
 
 
 SHARES: dict[str, Callable[[GraphRecord, Files], float]] = {

@@ -18,10 +18,11 @@ import numpy as np
 from avgn.contract import HEAVY, TensorSpec
 from export.common import Converted, Piece, Target, one_by_one
 from export.mil.engine import MilEngine
-from export.mil.precision import found_precision, macs_by_kind
+from export.mil.precision import found_precision, int8_share, macs_by_kind
 from export.mil.program import load
 from export.mil.stem import half_after_the_stem
 from export.mil.tools import coremltools, quiet
+from export.parity import QUANTISED, enough_int8
 
 PICTURES = ("frame", "patch")  # taken as images: 8-bit RGB, scaled to 0..1 inside the graph
 EXACT = ("logmel",)  # always fp32: the power of a loud tone is beyond what fp16 can hold
@@ -36,22 +37,22 @@ BROKEN_PASSES = {  # of coremltools 9.0
 
 
 def convert(piece: Piece, precision: str) -> Converted:
-    """An `.mlpackage` for iOS 16 and later, with the contract's names, float32 outputs and pictures as images."""
+    """An `.mlpackage` with the contract's names, float32 outputs and pictures as images, for iOS 16 and later.
+
+    int8 is for iOS 17, which knows quantised activations. Raises ProofError for a quantised graph that is not int8.
+    """
     ct = coremltools()
     graph = piece.graph
     inputs = tuple(as_taken(spec) for spec in graph.inputs)
     passes = ct.PassPipeline()
     passes.remove_passes(BROKEN_PASSES)
-    exact = precision == "fp32" or graph.name in EXACT
-    stem = {"op_selector": half_after_the_stem()} if graph.name in HEAVY else {}
-    half = ct.transform.FP16ComputePrecision(**stem)
     with quiet(), tempfile.TemporaryDirectory() as scratch:
         model = ct.convert(
             piece.program,
             inputs=[_input(ct, spec) for spec in inputs],
             outputs=[ct.TensorType(name=spec.name, dtype=np.float32) for spec in graph.outputs],
-            minimum_deployment_target=ct.target.iOS16,
-            compute_precision=ct.precision.FLOAT32 if exact else half,
+            minimum_deployment_target=ct.target.iOS17 if precision == "int8" else ct.target.iOS16,
+            compute_precision=_arithmetic(ct, graph.name, precision),
             pass_pipeline=passes,
             skip_model_load=True,
         )
@@ -62,11 +63,22 @@ def convert(piece: Piece, precision: str) -> Converted:
         parts = [package / "Manifest.json", *sorted((package / "Data").rglob("*"))]
         files = {path.relative_to(scratch).as_posix(): path.read_bytes() for path in parts if path.is_file()}
     shares = macs_by_kind(program.mil)
+    if precision == "int8" and graph.name in QUANTISED:
+        enough_int8("coreml", graph.name, int8_share(shares))
     told = ", ".join(
         f"{count / sum(shares.values()):.1%} {weights} weights on {activations}"
         for (weights, activations), count in sorted(shares.items(), key=lambda item: -item[1])
     )
     return Converted(files, found_precision(program.mil), {"MACs": told}, (inputs, graph.outputs))
+
+
+def _arithmetic(ct: Any, graph: str, precision: str) -> Any:
+    """What real numbers are computed in. In int8 that is what lies between the steps, and the light graphs."""
+    if precision == "fp32" or graph in EXACT or (precision == "int8" and graph not in QUANTISED):
+        return ct.precision.FLOAT32
+    if precision == "fp16" and graph in HEAVY:
+        return ct.transform.FP16ComputePrecision(op_selector=half_after_the_stem())
+    return ct.precision.FLOAT16
 
 
 def as_taken(spec: TensorSpec) -> TensorSpec:
@@ -98,6 +110,7 @@ def _target(precision: str) -> Target:
 
 
 TARGETS = {precision: _target(precision) for precision in ("fp32", "fp16")}
+TARGETS["int8"] = replace(_target("int8"), tools=("coremltools", "nncf"), spelling="folded")
 
 if __name__ == "__main__":
     from export.main import main

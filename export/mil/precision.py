@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
 # Operations that hand on the numbers they are given: what lies before them counts.
@@ -41,6 +42,11 @@ def found_precision(*programs: Any) -> str:
         return "fp32"
     weights, activations = max(shares, key=lambda kinds: shares[kinds])
     return weights if weights == activations else f"w{weights}_a{activations}"
+
+
+def int8_share(shares: Mapping[tuple[str, str], int]) -> float:
+    """The part (0..1) of the multiply-accumulates `shares` of which both operands are stored in int8."""
+    return shares.get(("int8", "int8"), 0) / max(1, sum(shares.values()))
 
 
 def kind(var: Any) -> str:

@@ -6,45 +6,17 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-import torch
-from torch import nn
+from int8_net import MACS, Net, last_step, piece, quantised
 
-from avgn.contract import TensorSpec
 from avgn.errors import ProofError
-from export.common import Piece, exported
-from export.graphs import Graph
 from export.onnx_file import executed_share, int8_share, products
 from export.to_onnx import convert, convert_int8, proven_int8
-from quantize.ptq import quantise
 from quantize.quantizer import owner, quantizers, spelled
-
-MACS = {"first": 8 * 3 * 9 * 12 * 12, "second": 8 * 8 * 12 * 12, "linear": 8 * 4}
-
-
-class Net(nn.Module):
-    """A convolution whose output goes two ways, a second one, their sum, its mean, a matrix product."""
-
-    def __init__(self):
-        super().__init__()
-        torch.manual_seed(0)
-        self.first, self.relu = nn.Conv2d(3, 8, 3, padding=1), nn.ReLU6()
-        self.second, self.linear = nn.Conv2d(8, 8, 1), nn.Linear(8, 4)
-
-    def forward(self, patch):
-        shared = self.relu(self.first(patch))
-        return self.linear((shared + self.second(shared)).mean((2, 3), keepdim=True).flatten(1))
 
 
 @pytest.fixture(scope="module")
 def net():
-    seen = [torch.randn(4, 3, 12, 12, generator=torch.Generator().manual_seed(seed)) for seed in range(8)]
-    return quantise(Net().eval(), seen), seen[0][:1].contiguous()
-
-
-def piece(module):
-    specs = (TensorSpec("patch", (1, 3, 12, 12), "float32"),), (TensorSpec("local", (1, 4), "float32"),)
-    graph = Graph("focus", module.eval(), *specs)
-    return Piece(graph, exported(graph))
+    return quantised()
 
 
 def data_of(module):
@@ -70,8 +42,7 @@ def test_all_of_it_is_int8_and_within_a_step_of_pytorch(net):
     data = made.files["focus.onnx"]
     assert made.found == "int8" and shares(data) == (1.0, 1.0)
     answer = onnxruntime.InferenceSession(data).run(None, {"patch": net[1].numpy()})[0]
-    step = next(hook.spec.step for place, hook in quantizers(net[0]).items() if place.startswith("post_hooks.linear"))
-    assert np.abs(answer - net[0](net[1]).detach().numpy()).max() < 1.5 * step
+    assert np.abs(answer - net[0](net[1]).detach().numpy()).max() < 1.5 * last_step(net[0])
 
 
 def test_the_weights_in_the_file_are_the_quantisers_own(net, model):
