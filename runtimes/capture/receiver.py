@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import threading
-from dataclasses import replace
 from typing import Any
 
 from avgn.config import SoundConfig
@@ -54,8 +53,7 @@ class Receiver:
     def counters(self) -> Counters:
         """What came and what was lost."""
         dropped = self._sounds.ring.dropped / self._sound.rate * 1e3
-        counters = Counters(**self._tally)
-        return replace(counters, dropped_sound_ms=counters.dropped_sound_ms + dropped)
+        return Counters(**self._tally | {"dropped_sound_ms": self._tally["dropped_sound_ms"] + dropped})
 
     @property
     def drift_ppm(self) -> float:

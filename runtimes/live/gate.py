@@ -46,7 +46,7 @@ class IdleSettings:
 
 def loudness(sound: NDArray[np.float32]) -> float:
     """Root mean square of `sound` [n] (-1..1) in dBFS, -120 (silence) to 0; a sine of full scale has -3."""
-    power = float(np.mean(np.square(sound, dtype=np.float64))) if sound.size else 0.0
+    power = float(np.dot(sound, sound)) / sound.size if sound.size else 0.0
     return max(QUIETEST, 10 * float(np.log10(power))) if power > 0 else QUIETEST
 
 
