@@ -47,6 +47,13 @@ def _tflite(record: GraphRecord, files: Files) -> float:
     return inspect(data)[record.graph].share("int8")
 
 
+def _executorch(record: GraphRecord, files: Files) -> float:
+    from export.pte import int8_macs, read_pte
+
+    (data,) = files.values()
+    return int8_macs(read_pte(data), record.graph) / max(1, record.macs)
+
+
 def _coreml(record: GraphRecord, files: Files) -> float:
     from export.mil.precision import int8_share, macs_by_kind
     from export.mil.program import read
@@ -63,5 +70,6 @@ SHARES: dict[str, Callable[[GraphRecord, Files], float]] = {
     "openvino": _openvino,
     "onnx": _onnx,
     "tflite": _tflite,
+    "executorch": _executorch,
     "coreml": _coreml,
 }

@@ -62,11 +62,26 @@ def lower(pieces: Mapping[str, Piece], partitioner: Callable[[], Any]) -> tuple[
     import executorch.kernels.quantized  # noqa: F401  (operators on int8 that the delegate leaves outside)
     from executorch.exir import to_edge_transform_and_lower
 
-    programs = {name: with_plain_buffers(piece.program) for name, piece in pieces.items()}
+    programs = {name: with_plain_buffers(without_unused_buffers(piece.program)) for name, piece in pieces.items()}
     with quiet():
         edge = to_edge_transform_and_lower(programs, partitioner=[partitioner()])
         notes = {name: delegated(edge.exported_program(name).graph_module) for name in pieces}
         return bytes(edge.to_executorch().buffer), notes
+
+
+def without_unused_buffers(program: torch.export.ExportedProgram) -> torch.export.ExportedProgram:
+    """The program without buffers that nothing reads: ExecuTorch would store those of the whole network in each file.
+
+    Int8 weights are buffers; unused parameters it drops itself.
+    """
+    nodes = {node.name: node for node in program.graph.nodes if node.op == "placeholder"}
+    specs = program.graph_signature.input_specs
+    for spec in [spec for spec in specs if spec.kind is InputKind.BUFFER and not nodes[spec.arg.name].users]:
+        specs.remove(spec)
+        program.graph.erase_node(nodes[spec.arg.name])
+        (program.state_dict if spec.persistent else program.constants).pop(spec.target)
+    program.graph_module.recompile()
+    return program
 
 
 def with_plain_buffers(program: torch.export.ExportedProgram) -> torch.export.ExportedProgram:

@@ -15,6 +15,7 @@ from avgn.bundle import BundleWriter, open_bundle
 from avgn.errors import InputError, ProofError
 from export.common import Piece, explained, exported
 from export.formats import FORMATS
+from export.to_executorch import lower, xnnpack
 from runtimes.backends import open_engine
 from runtimes.backends.onnx import providers
 
@@ -172,6 +173,31 @@ def test_providers_by_preference_with_engines_kept_apart(tmp_path):
     assert found[0][1]["trt_engine_cache_path"] == str(tmp_path)
     assert "trt_engine_cache_enable" not in providers(there, "fp32", None)[0][1]
     assert providers(there, "int8", None) == [("CPUExecutionProvider", {})]
+
+
+def test_a_float_graph_is_no_int8_export():
+    """What a delegate leaves in float it leaves without a word."""
+    piece = Piece(tiny_nets.graph("glance"), exported(tiny_nets.graph("glance")))
+    with pytest.raises(ProofError, match="executorch int8: only 0% of the work of glance") as caught:
+        list(FORMATS["executorch"].targets()["int8"].convert({"glance": piece}))
+    assert caught.value.exit_code == 5
+
+
+class Crowded(tiny_nets.Focus):
+    """Holds what it does not use, as graphs of a whole network do."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("idle", torch.zeros(100_000))
+        self.register_buffer("forgotten", torch.zeros(100_000), persistent=False)
+
+
+def test_a_pte_holds_no_buffers_that_nothing_reads():
+    piece = Piece(tiny_nets.graph("focus", Crowded()), exported(tiny_nets.graph("focus", Crowded())))
+    data, _ = lower({"focus": piece}, xnnpack)
+    patch = torch.from_numpy(inputs_of("focus", 6)["patch"])
+    assert len(data) < 100_000
+    assert torch.equal(piece.program.module()(patch)[0], piece.graph.module(patch)[0])
 
 
 class Inverse(nn.Module):

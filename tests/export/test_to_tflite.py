@@ -25,7 +25,8 @@ from avgn.bundle import BundleWriter, open_bundle
 from avgn.contract import HEAVY
 from avgn.errors import InputError, MissingError, ProofError
 from avgn.network.checkpoint import load_run
-from export.common import Target, eager_classifier, export
+from export import to_tflite
+from export.common import Piece, Target, eager_classifier, export
 from export.formats import FORMATS, check_format
 from export.graphs import STAGE_FILES, graphs
 from export.parity import BOUNDS, prove
@@ -233,6 +234,15 @@ def test_a_wrong_file_is_refused_and_leaves_nothing(run, files, clips, tmp_path)
     with pytest.raises(ProofError, match="artefact of focus") as caught:
         export(run, target(wrong), tmp_path / "wrong.avgn", clips[:1], QUIET)
     assert caught.value.exit_code == 5 and list(tmp_path.iterdir()) == []
+
+
+def test_a_float_file_is_no_int8_export(files, table, monkeypatch):
+    """As the converter makes one, without a word, where it is not told to look for quantisers."""
+    monkeypatch.setattr(to_tflite, "tflite", lambda graphs, int8: files["glance"])
+    pieces = {name: Piece(graph, None) for name, graph in table.items()}
+    with pytest.raises(ProofError, match="tflite int8: only 0% of the work of glance") as caught:
+        list(to_tflite.TARGETS["int8"].convert(pieces))
+    assert caught.value.exit_code == 5
 
 
 def test_an_export_that_is_interrupted_leaves_nothing(run, clips, tmp_path):
