@@ -7,6 +7,7 @@ import pytest
 from int8_net import MACS, Net, last_step, piece, quantised
 
 from avgn.errors import ProofError
+from export.inspection import SHARES
 from export.mil.precision import int8_share, macs_by_kind
 from export.mil.program import load, read
 from export.to_coreml import TARGETS, WHERE, convert
@@ -22,6 +23,7 @@ def net():
 def package(net, tmp_path_factory):
     made = convert(piece(spelled(net[0], "folded")), "int8")
     assert made.found == "int8" and made.notes["MACs"] == "100.0% int8 weights on int8"
+    assert SHARES["coreml"](None, made.files) == 1  # read again, for the report
     folder = tmp_path_factory.mktemp("package")
     for name, data in made.files.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)

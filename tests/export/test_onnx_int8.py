@@ -9,6 +9,7 @@ import pytest
 from int8_net import MACS, Net, last_step, piece, quantised
 
 from avgn.errors import ProofError
+from export.inspection import SHARES
 from export.onnx_file import executed_share, int8_share, products
 from export.to_onnx import convert, convert_int8, proven_int8
 from quantize.quantizer import owner, quantizers, spelled
@@ -41,6 +42,7 @@ def test_all_of_it_is_int8_and_within_a_step_of_pytorch(net):
     made = convert_int8(piece(spelled(net[0], "unsigned")))
     data = made.files["focus.onnx"]
     assert made.found == "int8" and shares(data) == (1.0, 1.0)
+    assert SHARES["onnx"](None, made.files) == 1  # read again, for the report
     answer = onnxruntime.InferenceSession(data).run(None, {"patch": net[1].numpy()})[0]
     assert np.abs(answer - net[0](net[1]).detach().numpy()).max() < 1.5 * last_step(net[0])
 
