@@ -1,0 +1,100 @@
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from avgn.network.checkpoint import load_run
+from quantize import sensitivity
+from quantize.quantizer import quantizers
+from quantize.sensitivity import Report, costs_of, fall_back, int8_shares, relative_rms, work_shares, write_report
+from quantize.state import ENCODERS, load_quantised, save_quantised
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "avgn" / "network"))
+from small import SMALL
+
+from by_hand import quantised_by_hand
+
+CONFIG = replace(SMALL, snippets=2, chosen=1, classes=3, frame=replace(SMALL.frame, size=32))
+CONFIG = replace(CONFIG, patch=replace(CONFIG.patch, size=32, short_side=40))
+SHAPES = {"frame_encoder": (3, 32, 32), "sound_encoder": (1, 128, 128), "focus_encoder": (3, 32, 32)}
+
+
+@pytest.fixture(scope="module")
+def case(tmp_path_factory):
+    """A run, its encoders of which the focus net's weights have far too large steps, and inputs."""
+    folder = tmp_path_factory.mktemp("runs")
+    quantised_by_hand(folder, CONFIG, ("a", "b", "c"))
+    made = torch.Generator().manual_seed(0)
+    seen = {name: [torch.rand(4, *shape, generator=made)] for name, shape in SHAPES.items()}
+    model = load_quantised(folder / "int8")[0]
+    encoders = {name: getattr(model, name) for name in ENCODERS}
+    for hook in quantizers(encoders["focus_encoder"]).values():
+        if hook.is_weight:
+            hook.steps *= 20
+    return folder, load_run(folder / "float")[0], encoders, seen
+
+
+def test_a_cost_is_what_its_quantiser_adds(case):
+    _, model, encoders, seen = case
+    ticks = []
+    costs = costs_of(model, encoders, seen, lambda: ticks.append(1))
+    assert len(costs) == len(ticks) == 6
+    assert (costs[0].encoder, costs[0].weights, costs[0].layer) == ("focus_encoder", True, "features.0.0")
+    net, given = encoders["focus_encoder"], seen["focus_encoder"][0]
+    assert all(hook.on for hook in quantizers(net).values())
+    quantizers(net)[costs[0].place].on = False
+    with torch.no_grad():
+        wanted = model.focus_encoder(given)
+        error = float((net(given) - wanted).norm() / wanted.norm())
+    quantizers(net)[costs[0].place].on = True
+    assert costs[0].without == pytest.approx(error, rel=1e-5) and costs[0].error > error
+
+
+def test_shares_are_of_all_the_work_of_a_stage(case):
+    _, model, encoders, seen = case
+    shares = work_shares(model, seen)
+    assert sum(shares["focus_encoder"].values()) == pytest.approx(1.0)
+    assert 0.5 < sum(shares["frame_encoder"].values()) + sum(shares["sound_encoder"].values()) < 1.0
+    assert int8_shares(model, encoders, seen)["focus"] == pytest.approx(shares["focus_encoder"]["features.0.0"])
+
+
+def test_the_worst_layer_goes_back_to_float(case, monkeypatch, tmp_path):
+    folder, model, encoders, seen = case
+    monkeypatch.setattr(sensitivity, "LEAST_SHARE", 0.0)
+    costs = costs_of(model, encoders, seen, lambda: None)
+    least = max(cost.error for cost in costs if cost.encoder != "focus_encoder")
+    made, steps = fall_back(model, encoders, seen, costs, least)
+    assert [step.layer for step in steps[:2]] == ["none", "focus_encoder.features.0.0"]
+    assert steps[-1].errors["focus_encoder"] < 0.8 * steps[0].errors["focus_encoder"]
+    assert steps[-1].int8["focus"] == pytest.approx(0, abs=1e-6) and steps[-1].int8["glance"] == steps[0].int8["glance"]
+    assert len(quantizers(made["focus_encoder"])) == 1 and len(quantizers(encoders["focus_encoder"])) == 2
+    save_quantised(tmp_path / "run", folder / "float", made, "by a test")
+    again, given = load_quantised(tmp_path / "run")[0], seen["focus_encoder"][0]
+    assert torch.equal(again.focus_encoder(given), made["focus_encoder"](given))
+    with torch.no_grad():
+        wanted = model.focus_encoder(given)
+    assert relative_rms(again.focus_encoder, given, wanted) == pytest.approx(steps[-1].errors["focus_encoder"])
+
+
+def test_nothing_goes_back_where_too_little_work_would_stay_in_int8(case):
+    _, model, encoders, seen = case
+    costs = costs_of(model, encoders, seen, lambda: None)
+    made, steps = fall_back(model, encoders, seen, costs, 0.0)  # one int8 layer is far below LEAST_SHARE already
+    assert [step.layer for step in steps] == ["none"]
+    assert all(len(quantizers(net)) == 2 for net in made.values())
+
+
+def test_the_report_names_the_worst_and_the_trade(case, tmp_path, monkeypatch):
+    _, model, encoders, seen = case
+    monkeypatch.setattr(sensitivity, "LEAST_SHARE", 0.0)
+    costs = costs_of(model, encoders, seen, lambda: None)
+    steps = fall_back(model, encoders, seen, costs, 0.01)[1]
+    write_report(Report(4, tuple(costs), tuple(steps)), tmp_path)
+    found = json.loads((tmp_path / "sensitivity.json").read_text())
+    assert found["costs"][0]["encoder"] == "focus_encoder" and found["steps"][0]["layer"] == "none"
+    text = (tmp_path / "sensitivity.md").read_text()
+    assert "| focus_encoder | features.0.0 | weights |" in text and "int8 in focus %" in text
+    assert (tmp_path / "sensitivity.png").stat().st_size > 10_000
