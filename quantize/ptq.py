@@ -167,7 +167,7 @@ def _quantise_before_curves(net: nn.Module) -> None:
     for name, module in net.named_modules():
         if type(module) in CURVED:
             place = f"pre_hooks.{name.replace('.', '/')}/{CURVED[type(module)]}/0__0.0"
-            get_hook_storage(net).insert_hook_by_name(place, Quantizer(asymmetric(place, -1.0, 1.0)))
+            get_hook_storage(net).insert_hook_by_name(place, Quantizer(asymmetric(place, -1.0, 2.0)))
 
 
 @contextmanager

@@ -6,6 +6,7 @@ contrast: the rare large values are those that decide.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -50,14 +51,18 @@ class _Fit:
 
     def __init__(self, hook: Quantizer) -> None:
         self.spec, self.low, self.high = hook.spec, 0.0, 0.0
+        before = hook.spec.place.startswith("pre_hooks.") and "/hardswish/" in hook.spec.place
+        self.floor = -3.0 if before else -math.inf  # hard-swish makes 0 of all below
         self.errors = torch.zeros(len(SHRUNK), dtype=torch.float64)
 
     def see_ends(self, x: Tensor) -> None:
         """The range is widened to hold `x`."""
+        x = x.clamp(min=self.floor)
         self.low, self.high = min(self.low, float(x.min())), max(self.high, float(x.max()))
 
     def see_errors(self, x: Tensor) -> None:
         """The errors that each spec makes of `x` are added."""
+        x = x.clamp(min=self.floor)
         self.errors += torch.tensor([float((Quantizer(spec)(x) - x).square().sum()) for spec in self._tried()])
 
     def best(self) -> Spec:

@@ -1,4 +1,5 @@
 import csv
+import json
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,6 +10,7 @@ import torch
 from rich.console import Console
 from safetensors.torch import load_file
 
+from avgn.commands.quantize import quantize
 from avgn.data.samples import Sample, collate, on_device
 from avgn.errors import InputError, UsageError
 from avgn.network.checkpoint import load_run
@@ -156,3 +158,36 @@ def test_a_finished_training_is_not_resumed(runs):
 def test_units_leave_values_as_they_are():
     scaled, value = Scaled(torch.tensor([[0.25], [2.0]])), torch.tensor([[1.0, -3.0], [4.0, 5.0]])
     assert torch.equal(scaled(scaled.right_inverse(value)), value)
+
+
+def test_a_killed_command_goes_on_and_leaves_a_finished_run(runs, tmp_path, monkeypatch):
+    model, _ = load_quantised(runs / "int8")
+    by_hand = {name: getattr(model, name) for name in ENCODERS}
+    monkeypatch.setattr(make, "quantise_encoders", lambda *_: by_hand)  # NNCF would take minutes
+    monkeypatch.setattr(make, "_JUDGED", 8)
+    settings = {"features": 1, "features_batch": 2, "clips": 2, "clips_batch": 1, "save_every": 1}
+    job = make.Job(runs / "float", tmp_path / "out", Noise(fails_at=FIRST_CLIP + 1), 8, "noise", True)
+    with pytest.raises(KeyboardInterrupt):
+        make.with_training(job, settings, False, QUIET)
+    assert "without training" in json.loads((job.out / "quantisation.json").read_text())["made"]
+    load_quantised(job.out)  # a valid run meanwhile
+    with pytest.raises(InputError, match="other settings"):
+        make.with_training(job, settings | {"clips": 3}, True, QUIET)
+    found = make.with_training(replace(job, source=Noise()), settings, True, QUIET)
+    assert found.clips == 8 and set(found.relative_rms) == set(ENCODERS)
+    assert "trained with quantisers, 1 steps of 2" in json.loads((job.out / "quantisation.json").read_text())["made"]
+    names = {path.name for path in job.out.iterdir()}
+    assert {"metrics-features.csv", "metrics-clips.csv", "sensitivity.md"} <= names
+    assert not any(name == IDENTITY or name.startswith("state-") for name in names)
+
+
+def test_material_of_other_classes_is_refused(runs, tmp_path, monkeypatch):
+    monkeypatch.setattr("avgn.data.source.open_source", lambda *_: Noise(labels=("x", "y", "z")))
+    with pytest.raises(InputError, match="its classes are not those"):
+        quantize(runs / "float", Path("material"), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_options_of_training_are_refused_without_it(runs, tmp_path):
+    with pytest.raises(UsageError, match="--qat"):
+        quantize(runs / "float", Path("material"), tmp_path / "out", resume=True)

@@ -185,6 +185,20 @@ def test_ranges_hold_what_was_seen_where_nothing_is_rare(tiny):
     assert 0.9 * top < image.step * (image.high - image.zero_point) < 1.05 * top
 
 
+def test_what_hard_swish_makes_zero_of_takes_no_steps():
+    net = Tiny().eval()
+    net.features[2] = nn.Hardswish()
+    place = "pre_hooks.features/2/hardswish/0__0.0"
+    install(fuse_norms(net), [asymmetric(place, -1.0, 2.0)])
+    with torch.no_grad():
+        net.features[0].weight[:] = 0
+        net.features[0].bias[:] = torch.linspace(-20, 5, 8)
+        fit_ranges(net, [torch.zeros(4, 3, 8, 8)])
+    spec = quantizers(net)[place].spec
+    assert spec.step * (spec.low - spec.zero_point) == pytest.approx(-3, abs=spec.step)
+    assert spec.step * (spec.high - spec.zero_point) == pytest.approx(5, abs=spec.step)
+
+
 def test_a_rare_giant_does_not_coarsen_the_steps():
     net = install(fuse_norms(Tiny().eval()), [Spec("pre_hooks.features/0/conv2d/0__0.0", -128, 127, 1.0, 0)])
     x = torch.randn(16, 3, 64, 64, generator=torch.Generator().manual_seed(0))
