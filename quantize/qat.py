@@ -57,7 +57,7 @@ class Tuning:
     features_batch: int = 12
     clips: int = 60
     clips_batch: int = 4
-    rate: float = 0.005
+    rate: float = 0.003
     clips_rate: float = 0.002
     task: float = 0.1
     seed: int = 0
