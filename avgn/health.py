@@ -1,7 +1,8 @@
 """Known signs that a model does not do what it is meant to, and from where on each is worth a warning.
 
-The bounds come from what the shipped model shows when it works: bundle of run d15939fe34c0f189, openvino fp32, on 60
-rendered Scenes clips (split val, seed 7), by `avgn.training.health.observe`. Below half of the least, or beyond the
+The bounds come from what the shipped model shows when it works: bundle of run a04928ed2adcc7d2, openvino fp32, on 60
+rendered Scenes clips (split val, seed 7), by `avgn.training.health.observe`; `flips`, which takes a k above 1, from the
+same weights with k = 2 and patches of 144 px. Below half of the least, or beyond the
 upper end of the interval, a model behaves in a way that was not seen there. Other data may bring it about for its own
 reasons (a still picture with a steady sound is equally salient throughout): a sign is a reason to look, no proof.
 """
@@ -27,18 +28,18 @@ class Sign:
 
 SIGNS = {
     "flat": Sign(
-        0.36,
-        "standard deviation of the saliency over a clip: 0.72 the least, 2.85 the median of 60; bound: half the least",
+        0.30,
+        "standard deviation of the saliency over a clip: 0.61 the least, 3.03 the median of 60; bound: half the least",
         "the saliency is flat: which snippets were chosen means little",
     ),
     "stuck": Sign(
-        0.073,
-        "standard deviation of the patches' middles over 240 patches: 0.147 in y, 0.177 in x; bound: half the lesser",
+        0.054,
+        "standard deviation of the patches' middles over 60 patches: 0.109 in y, 0.172 in x; bound: half the lesser",
         "the patches are stuck in one place: the policy does not look at the picture",
     ),
     "flips": Sign(
-        0.089,
-        "share of clips whose label is another one at some smaller k: 1 of 60; bound: the end of its 95 % interval",
+        0.139,
+        "share of clips whose label is another one at some smaller k: 3 of 60; bound: the end of its 95 % interval",
         "the answers flip with k: they hang on which snippets happen to be chosen",
     ),
 }

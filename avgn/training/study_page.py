@@ -64,7 +64,8 @@ def page(study: Study, plots: Sequence[tuple[str, str]] = ()) -> str:
     for group, title in GROUPS.items():
         chosen = [way for way in study.tried if way.group == group]
         body = [_line(way.name, way.says, first.get(way.name)) for way in chosen]
-        parts.append(f"## {title}\n\n{_HEADING}" + "\n".join(body) + "\n")
+        if body:  # a model with k = 1 has no smaller k
+            parts.append(f"## {title}\n\n{_HEADING}" + "\n".join(body) + "\n")
     if study.others:
         body = [_line(other.name, other.says, first.get(other.name)) for other in study.others]
         parts.append(f"## Other models, other training\n\n{_OTHERS}\n\n{_HEADING}" + "\n".join(body) + "\n")

@@ -84,9 +84,11 @@ def test_claims_say_what_was_found_and_how_sure_it_is():
     rows = {METHOD: make_row(METHOD, [method], [method])}
     rows |= {"frames-uniform": make_row("frames-uniform", [worse], [method])}
     rows |= {"frames-random": make_row("frames-random", [method], [method])}
+    rows |= {"frames-deaf": make_row("frames-deaf", [[result(False), *method[1:]]], [method])}
     told = {verdict.says: verdict.told for verdict in verdicts(rows)}
     assert told["Frames by AV-TeST beat evenly spread ones."] == "holds"
-    assert told["Frames by AV-TeST beat random ones."].startswith("does not hold (within")
+    assert told["Frames by AV-TeST beat random ones."] == "does not hold"
+    assert told["AV-TeST needs the sound to choose."] == "open (the estimate reaches it)"
     assert told["Sound is worth 5 points on `both`."] == NOT_RUN
     assert len(told) == len(CLAIMS)
 
