@@ -48,7 +48,7 @@ class SoundTrack(Track):
             self._held = block if self._position >= stop else None
             if self._held:
                 break
-        np.nan_to_num(samples, copy=False, nan=0.0)
+        samples[np.isnan(samples)] = 0.0
         return np.clip(samples, -1.0, 1.0, out=samples), there
 
     def blocks(self) -> Iterator[tuple[int, NDArray[np.float32]]]:
