@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -99,7 +100,10 @@ def compiled(graphs: Mapping[str, Graph], threads: int | None) -> dict[str, Any]
 
     core, requests = ov.Core(), {}
     for name, graph in graphs.items():
-        files = {Path(file).suffix: data for file, data in convert(Piece(graph, exported(graph))).files.items()}
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", ".*LeafSpec", FutureWarning)  # torch's own business
+            made = convert(Piece(graph, exported(graph)))
+        files = {Path(file).suffix: data for file, data in made.files.items()}
         model = core.compile_model(core.read_model(files[".xml"], files[".bin"]), "CPU", options("fp32", threads))
         requests[name] = model.create_infer_request()
         requests[name].infer([value.numpy() for value in graph.example()])

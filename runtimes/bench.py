@@ -149,12 +149,13 @@ def run_bench(
     others: Sequence[LoadedEngine] = (),
     yardsticks: Mapping[str, Yardstick] | None = None,
     not_run: Mapping[str, str] | None = None,
+    tell: Callable[[str], None] = lambda _: None,
 ) -> Bench:
     """Time every variant of `bundles` that is wanted and installed, on clips (default: the sample of a checkout).
 
     `others` are engines with the graphs of the first bundle from outside it, such as PyTorch; `yardsticks` are made on
-    the first clip; `not_run` says what else there would be, and why not. Raises UsageError where no bundle has what is
-    wanted, and what the classifier raises.
+    the first clip; `not_run` says what else there would be, and why not; `tell` hears what is being done. Raises
+    UsageError where no bundle has what is wanted, and what the classifier raises.
     """
     how = how or Options()
     names = [bundle.manifest.name for bundle in bundles]
@@ -163,6 +164,7 @@ def run_bench(
             f"two of the bundles {', '.join(names)} have the same name; their rows could not be told apart."
         )
     paths = how.clips or (sample_clip(),)
+    tell("opening the engines")
     engines, absent = _opened(bundles, how)
     classifiers = [Classifier(bundle, engine) for bundle, engine in engines]
     classifiers += [Classifier(bundles[0], engine) for engine in others]
@@ -175,12 +177,12 @@ def run_bench(
         contestants = [make(subject) for subject in subjects for make in VARIED]
         contestants += [make(subjects[0]) for make in COMMON]
         if path is paths[0]:
-            held, missing = _held_against(yardsticks or {}, Contest(subjects, how.rounds, how.threads))
+            held, missing = _held_against(yardsticks or {}, Contest(subjects, how.rounds, how.threads), tell)
             contestants += held
             absent |= missing
         engines_in_turn = [_engine(one) for one in contestants]
         contestants.sort(key=lambda one: engines_in_turn.index(_engine(one)))  # fewer changes, fewer pauses
-        for contestant, timed in _rounds(contestants, how.rounds, absent):
+        for contestant, timed in _rounds(contestants, how.rounds, absent, tell):
             for name, ms in timed.items():
                 key = Key(contestant.bundle, name, contestant.backend, contestant.precision)
                 samples.setdefault(key, []).append(ms)
@@ -243,11 +245,14 @@ def _opened(bundles: Sequence[Bundle], how: Options) -> tuple[list[tuple[Bundle,
     return found, absent
 
 
-def _held_against(yardsticks: Mapping[str, Yardstick], contest: Contest) -> tuple[list[Contestant], dict[str, str]]:
+def _held_against(
+    yardsticks: Mapping[str, Yardstick], contest: Contest, tell: Callable[[str], None]
+) -> tuple[list[Contestant], dict[str, str]]:
     """The contestants of all yardsticks that can be had here, and why not the others."""
     made: list[Contestant] = []
     absent = {}
     for name, make in yardsticks.items():
+        tell(f"preparing {name}")
         try:
             made += make(contest)
         except MissingError as fault:
@@ -255,11 +260,14 @@ def _held_against(yardsticks: Mapping[str, Yardstick], contest: Contest) -> tupl
     return made, absent
 
 
-def _rounds(contestants: list[Contestant], rounds: int, absent: dict[str, str]) -> Iterator[tuple[Contestant, Timed]]:
+def _rounds(
+    contestants: list[Contestant], rounds: int, absent: dict[str, str], tell: Callable[[str], None] = lambda _: None
+) -> Iterator[tuple[Contestant, Timed]]:
     """Each measurement that counts; a contestant that fails for lack of something is out, and `absent` says why."""
     last = contestants[0]
     out: set[Contestant] = set()
     for number in range(-WARM_UP, rounds):
+        tell("warming up" if number < 0 else f"round {number + 1} of {rounds}")
         turn = number % len(contestants)
         for contestant in contestants[turn:] + contestants[:turn]:
             rare = contestant.every > 1

@@ -80,16 +80,18 @@ def bench(
     left_out = _left_out(without or (), [*table, PYTORCH, DENSE])
     others: list[LoadedEngine] = []
     not_run = dict.fromkeys(left_out, "not run: left out with --without")
-    if PYTORCH not in left_out:
-        others, missing = _pytorch(run, opened[0], threads)
-        not_run |= missing
-    if DENSE not in left_out:
-        try:
-            table[DENSE] = import_extra("export.dense_yardstick", "export", "the dense net").dense_yardstick(dense)
-        except MissingError as fault:
-            not_run[DENSE] = f"not run: {fault}"
-    used = {name: make for name, make in table.items() if name not in left_out}
-    found = run_bench(opened, how, others, used, not_run)
+    with console(stderr=True).status("avgn bench") as status:
+        if PYTORCH not in left_out:
+            status.update("compiling with PyTorch, which takes a minute or more (--without PyTorch leaves it out)")
+            others, missing = _pytorch(run, opened[0], threads)
+            not_run |= missing
+        if DENSE not in left_out:
+            try:
+                table[DENSE] = import_extra("export.dense_yardstick", "export", "the dense net").dense_yardstick(dense)
+            except MissingError as fault:
+                not_run[DENSE] = f"not run: {fault}"
+        used = {name: make for name, make in table.items() if name not in left_out}
+        found = run_bench(opened, how, others, used, not_run, tell=status.update)
     for one in opened:
         decisions = found.decisions(one.manifest.name)
         store(one.digest(), threads, {key: decisions[key] for key in one.variants() if key in decisions})
