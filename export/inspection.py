@@ -79,5 +79,4 @@ SHARES: dict[str, Callable[[GraphRecord, Files], float]] = {
     "tflite": _tflite,
     "executorch": _executorch,
     "coreml": _coreml,
-    "executorch": _executorch,
 }
