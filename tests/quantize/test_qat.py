@@ -1,17 +1,16 @@
 import csv
 import json
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from rich.console import Console
 from safetensors.torch import load_file
 
 from avgn.commands.quantize import quantize
-from avgn.data.samples import Sample, collate, on_device
+from avgn.data.samples import collate, on_device
 from avgn.errors import InputError, UsageError
 from avgn.network.checkpoint import load_run
 from quantize import make
@@ -20,32 +19,11 @@ from quantize.quantizer import owner, quantizers
 from quantize.state import ENCODERS, TENSORS, load_quantised, save_quantised
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "avgn" / "network"))
-from small import SMALL
-
 from by_hand import quantised_by_hand
+from noise_clips import CONFIG, Noise
 
-CONFIG = replace(SMALL, snippets=2, chosen=1, classes=3, frame=replace(SMALL.frame, size=32))
-CONFIG = replace(CONFIG, patch=replace(CONFIG.patch, size=32, short_side=40))
 TUNING = Tuning(features=2, features_batch=4, clips=3, clips_batch=2, rate=0.3, clips_rate=0.3, save_every=2)
 QUIET = Console(quiet=True)
-
-
-@dataclass(frozen=True)
-class Noise:
-    """Clips of noise; `fails_at` breaks off like a kill."""
-
-    fails_at: int = -1
-    labels: tuple[str, ...] = ("a", "b", "c")
-
-    def sample(self, index):
-        if index == self.fails_at:
-            raise KeyboardInterrupt
-        random = np.random.default_rng(index)
-        frames = random.integers(0, 255, (2, 3, 32, 32)).astype(np.uint8)
-        pictures = random.integers(0, 255, (2, 3, 40, 56)).astype(np.uint8)
-        mel = random.normal(0, 1, (2, 1, 128, 128)).astype(np.float32)
-        there = np.ones(2, np.bool_)
-        return Sample(frames, pictures, mel, there, there, index % 3, there, np.full((2, 4), np.nan, np.float32))
 
 
 @pytest.fixture(scope="module")
