@@ -103,7 +103,7 @@ def on_coreml_as_shipped(graph: Graph, x: NDArray[np.float32]) -> Answer:
 ENGINES = {
     # it adds a residual before the convolution's output is rounded, which it then rounds once instead of twice
     "openvino": Row("fake", on_openvino, moved=0.25),
-    "tflite": Row("unfolded", on_tflite),
+    "tflite": Row("unfolded", on_tflite, moved=0.02),  # seen: 1.04 % behind a hard-swish, which it computes in int8
     "executorch": Row("folded", on_executorch),
     "onnx": Row("unsigned", on_onnx),
     "coreml": Row("folded", on_coreml),
