@@ -66,13 +66,6 @@ def _coreml(record: GraphRecord, files: Files) -> float:
         return int8_share(macs_by_kind(read(next(Path(scratch).iterdir()))[1]))
 
 
-def _executorch(record: GraphRecord, files: Files) -> float:
-    from export.pte import int8_macs, read_pte
-
-    (data,) = files.values()
-    return int8_macs(read_pte(data), record.graph) / max(1, record.macs)
-
-
 SHARES: dict[str, Callable[[GraphRecord, Files], float]] = {
     "openvino": _openvino,
     "onnx": _onnx,
