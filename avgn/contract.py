@@ -13,6 +13,7 @@ from avgn.errors import InputError
 STAGES = ("glance", "select", "focus", "classify")  # what a decision runs
 HEAVY = ("glance", "focus")  # where the work is: these alone decide which precision a variant has
 GRAPHS = ("logmel", *STAGES)
+LEAST_INT8 = 0.9  # of the work of each heavy graph of an int8 variant; what is left is attention, which stays in float
 
 Dtype = Literal["float32", "float16", "int8", "uint8", "int32"]
 _ZERO_POINTS = {"int8": (-128, 127), "uint8": (0, 255)}

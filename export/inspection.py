@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from avgn.bundle import Bundle
+from avgn.contract import HEAVY
 from avgn.errors import MissingError
 from avgn.manifest import GraphRecord
-from export.parity import QUANTISED
 
 Files = Mapping[str, bytes]
 
@@ -21,7 +21,7 @@ def int8_shares(bundle: Bundle, backend: str) -> dict[str, float]:
     """
     if backend not in SHARES:
         raise MissingError(f"{backend}: its files cannot be read back here.")
-    records = [bundle.record(graph, backend, "int8") for graph in QUANTISED]
+    records = [bundle.record(graph, backend, "int8") for graph in HEAVY]
     return {record.graph: SHARES[backend](record, bundle.read(record)) for record in records}
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from avgn.contract import HEAVY, LEAST_INT8
 from avgn.errors import ProofError
 from avgn.manifest import Parity
 from avgn.snippets import Clip
@@ -40,7 +41,7 @@ class Bound:
 
     def of(self, graph: str) -> float:
         """The relative RMS that `graph` may have."""
-        own = self.quantised_rms if graph in QUANTISED else None
+        own = self.quantised_rms if graph in HEAVY else None
         return self.relative_rms if own is None else own
 
 
@@ -52,18 +53,16 @@ BOUNDS = {
     "fp16": Bound(1e-2, 0.99, 0.99, 2e-2),
     "int8": Bound(1e-5, 0.9, 0.5, 2e-2, quantised_rms=0.35),
 }
-QUANTISED = ("glance", "focus")
-LEAST_SHARE = 0.9  # of the work of a quantised graph in int8; what is left is attention, which stays in float
 
 
 def enough_int8(backend: str, graph: str, share: float) -> dict[str, str]:
     """What to note of a quantised graph whose file does `share` (0..1) of its multiply-accumulates in int8.
 
-    Raises ProofError below LEAST_SHARE: engines run in float what they cannot run in int8, and say nothing.
+    Raises ProofError below LEAST_INT8: engines run in float what they cannot run in int8, and say nothing.
     """
-    if share < LEAST_SHARE:
+    if share < LEAST_INT8:
         raise ProofError(
-            f"{backend} int8: only {share:.0%} of the work of {graph} runs in int8, below {LEAST_SHARE:.0%}; "
+            f"{backend} int8: only {share:.0%} of the work of {graph} runs in int8, below {LEAST_INT8:.0%}; "
             "is the run's quantisation whole?"
         )
     return {"MACs in int8": f"{share:.1%}"}

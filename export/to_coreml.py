@@ -22,7 +22,7 @@ from export.mil.precision import found_precision, int8_share, macs_by_kind
 from export.mil.program import load
 from export.mil.stem import half_after_the_stem
 from export.mil.tools import coremltools, quiet
-from export.parity import QUANTISED, enough_int8
+from export.parity import enough_int8
 
 PICTURES = ("frame", "patch")  # taken as images: 8-bit RGB, scaled to 0..1 inside the graph
 EXACT = ("logmel",)  # always fp32: the power of a loud tone is beyond what fp16 can hold
@@ -63,7 +63,7 @@ def convert(piece: Piece, precision: str) -> Converted:
         parts = [package / "Manifest.json", *sorted((package / "Data").rglob("*"))]
         files = {path.relative_to(scratch).as_posix(): path.read_bytes() for path in parts if path.is_file()}
     shares = macs_by_kind(program.mil)
-    if precision == "int8" and graph.name in QUANTISED:
+    if precision == "int8" and graph.name in HEAVY:
         enough_int8("coreml", graph.name, int8_share(shares))
     told = ", ".join(
         f"{count / sum(shares.values()):.1%} {weights} weights on {activations}"
@@ -74,7 +74,7 @@ def convert(piece: Piece, precision: str) -> Converted:
 
 def _arithmetic(ct: Any, graph: str, precision: str) -> Any:
     """What real numbers are computed in. In int8 that is what lies between the steps, and the light graphs."""
-    if precision == "fp32" or graph in EXACT or (precision == "int8" and graph not in QUANTISED):
+    if precision == "fp32" or graph in EXACT or (precision == "int8" and graph not in HEAVY):
         return ct.precision.FLOAT32
     if precision == "fp16" and graph in HEAVY:
         return ct.transform.FP16ComputePrecision(op_selector=half_after_the_stem())

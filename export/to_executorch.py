@@ -18,12 +18,13 @@ if __package__ in (None, ""):  # started as a script from a checkout
 import torch
 from torch.export.graph_signature import InputKind
 
+from avgn.contract import HEAVY
 from avgn.training.macs import count
 from export.common import Converted, Piece, Target
 from export.graphs import STAGE_FILES
 from export.mil.tools import quiet
 from export.pairs import settle
-from export.parity import QUANTISED, enough_int8
+from export.parity import enough_int8
 from export.pte import found_precision, int8_macs, read_pte
 
 
@@ -48,7 +49,7 @@ def convert_int8(pieces: Mapping[str, Piece]) -> Iterator[dict[str, Converted]]:
     for piece in pieces.values():
         settle(piece.program)
     for done in convert(pieces, xnnpack):
-        for name in set(done) & set(QUANTISED):
+        for name in set(done) & set(HEAVY):
             (data,) = done[name].files.values()
             graph = pieces[name].graph
             share = int8_macs(read_pte(data), name) / max(count(graph.module, *graph.example()), 1)

@@ -22,7 +22,7 @@ from avgn.contract import HEAVY
 from export.common import Converted, Piece, Target, exported, one_by_one
 from export.graphs import Graph
 from export.onnx_file import executed_share, found_precision, int8_share, products
-from export.parity import QUANTISED, enough_int8
+from export.parity import enough_int8
 
 # What PyTorch's exporter writes of its own accord, so that no version converter rewrites the graph. TensorRT 10 reads
 # opsets 9 to 20, ONNX Runtime all up to its own; LayerNormalization is one operator from 17 on.
@@ -83,7 +83,7 @@ def onnx_model(program: torch.export.ExportedProgram, graph: Graph) -> Any:
 def convert_int8(piece: Piece) -> Converted:
     """The same with int8 weights; raises ProofError unless the quantised graphs are really int8 (`proven_int8`)."""
     made, graph = convert(piece), piece.graph.name
-    if graph not in QUANTISED:
+    if graph not in HEAVY:
         return made
     (data,) = made.files.values()
     return replace(made, found="int8", notes={**made.notes, **proven_int8(graph, data)})

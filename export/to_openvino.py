@@ -13,8 +13,9 @@ import numpy as np
 if __package__ in (None, ""):  # started as a script from a checkout
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from avgn.contract import HEAVY
 from export.common import Converted, Piece, Target, most_bytes, one_by_one
-from export.parity import QUANTISED, enough_int8
+from export.parity import enough_int8
 from runtimes.backends.openvino import products
 
 WORTH_NARROWING = 4096  # bytes of a constant
@@ -74,7 +75,7 @@ def convert_int8(piece: Piece) -> Converted:
     Raises ProofError where they are not.
     """
     made = convert(piece, narrow=True)
-    if piece.graph.name not in QUANTISED:
+    if piece.graph.name not in HEAVY:
         return made
     share = int8_share({Path(name).suffix: data for name, data in made.files.items()})
     return Converted(made.files, "int8", enough_int8("openvino", piece.graph.name, share))

@@ -26,7 +26,7 @@ from avgn.contract import HEAVY
 from avgn.errors import InputError
 from export.common import Converted, Piece, Target
 from export.graphs import STAGE_FILES, Graph
-from export.parity import QUANTISED, enough_int8
+from export.parity import enough_int8
 from export.tflite_file import Signature, inspect
 
 CASTABLE = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")  # whose weights the quantizer can hold in fp16
@@ -58,7 +58,7 @@ def convert(pieces: Mapping[str, Piece], half: bool = False, int8: bool = False)
         data = halved(data) if half else data
         signatures = inspect(data)
         done = {name: converted(f"{stage}.tflite", data, signatures[name], pieces[name].graph) for name in names}
-        for name in set(names) & set(QUANTISED) if int8 else ():
+        for name in set(names) & set(HEAVY) if int8 else ():
             enough_int8("tflite", name, signatures[name].share("int8"))
             done[name] = replace(done[name], found="int8")  # by work: attention, in float, may hold more bytes
         yield done

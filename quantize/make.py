@@ -40,20 +40,25 @@ class Job:
 
 def without_training(job: Job, console: Console) -> Found:
     """Calibrate, write `job.out`, and compare with float on clips that were not calibrated on."""
-    model, _ = load_run(job.run)
     with Progress(console=console) as bar:
-        clips = _composed(job, bar)
-        seen = collect(model, bar.track(clips, description="float model"))
-        task = bar.add_task("encoders", total=len(ENCODERS))
-        encoders = quantise_encoders(model, seen, lambda _: bar.advance(task))
-        report = None
-        if job.sensitivity or job.fallback is not None:
-            encoders, report = _weighed(model, encoders, seen, job.fallback, bar)
+        model, encoders = _calibrated(job, _composed(job, bar), bar)
+    return judge(job, model, encoders, console)
+
+
+def _calibrated(job: Job, clips: list[Batch], bar: Progress) -> tuple[AVGN, dict[str, nn.Module]]:
+    """The float model, and its encoders quantised on `clips`, which are written to `job.out`."""
+    model, _ = load_run(job.run)
+    seen = collect(model, bar.track(clips, description="float model"))
+    task = bar.add_task("encoders", total=len(ENCODERS))
+    encoders = quantise_encoders(model, seen, lambda _: bar.advance(task))
+    report = None
+    if job.sensitivity or job.fallback is not None:
+        encoders, report = _weighed(model, encoders, seen, job.fallback, bar)
     words = "" if job.fallback is None else f", layers back in float where the error was above {job.fallback}"
     save_quantised(job.out, job.run, encoders, f"without training, {job.words}{words}")
     if report is not None:
         write_report(report, job.out)
-    return judge(job, model, encoders, console)
+    return model, encoders
 
 
 def with_training(job: Job, settings: dict[str, Any], resume: bool, console: Console) -> Found:
@@ -69,13 +74,13 @@ def with_training(job: Job, settings: dict[str, Any], resume: bool, console: Con
     unfinished = (job.out / qat.IDENTITY).is_file()
     if resume and is_quantised(job.out) and not unfinished:
         raise UsageError(f"{job.out}: its training is finished, or was none; leave --resume away to make it anew.")
-    if not (resume and unfinished):
-        without_training(job, console)
     teacher, run = load_run(job.run)
-    model, _ = load_quantised(job.out)
     with Progress(console=console) as bar:
-        clips = bar.track(_composed(job, bar), description="inputs of encoders")
-        seen = collect(teacher, clips, run.config.snippets)
+        clips = _composed(job, bar)
+        if not (resume and unfinished):
+            _calibrated(job, clips, bar)
+        model, _ = load_quantised(job.out)
+        seen = collect(teacher, bar.track(clips, description="inputs of encoders"), run.config.snippets)
     inputs = {name: torch.cat(values) for name, values in seen.inputs.items()}
     teaching = qat.Teaching(teacher, inputs, job.source, tuning)
     qat.claim(job.out, teaching, run.run, job.clips)

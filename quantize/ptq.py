@@ -14,7 +14,6 @@ import copy
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import pairwise
 from typing import Any
 
 import nncf
@@ -29,6 +28,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from avgn.errors import InputError
+from avgn.network.fold import convolutions_with_norms
 from quantize.quantizer import Quantizer, Spec, owner, quantizers
 from quantize.ranges import asymmetric, fit_ranges
 
@@ -39,24 +39,17 @@ _LEAST = 16  # pictures, or sounds, from which ranges can be told
 
 
 def fuse_norms(net: nn.Module) -> nn.Module:
-    """Fold each BatchNorm into the convolution before it, in place; the net computes the same function."""
-    for parent in list(net.modules()):
-        names = list(parent._modules)
-        for name, following in pairwise(names):
-            first, second = parent._modules[name], parent._modules[following]
-            if isinstance(first, nn.Conv2d) and isinstance(second, nn.BatchNorm2d):
-                parent._modules[name] = fuse_conv_bn_eval(first, second)
-                parent._modules[following] = nn.Identity()
-    left = [name for name, module in net.named_modules() if isinstance(module, nn.BatchNorm2d)]
-    if left:
-        raise InputError(f"quantisation: {left[0]} is a batch norm that no convolution comes before; it is not known.")
+    """Put convolutions with biases in the place of convolutions with BatchNorms; the net computes the same function."""
+    for parent, name, following in convolutions_with_norms(net):
+        parent._modules[name] = fuse_conv_bn_eval(getattr(parent, name), getattr(parent, following))
+        parent._modules[following] = nn.Identity()
     return net
 
 
-def quantise(net: nn.Module, seen: Sequence[Tensor], ignored: Sequence[str] = ()) -> nn.Module:
+def quantise(net: nn.Module, seen: Sequence[Tensor]) -> nn.Module:
     """A copy of the encoder `net` with quantisers, calibrated on the batches `seen` of its inputs.
 
-    `ignored` are modules (`features.3.block.0`) that stay in float. Raises InputError for too few or broken inputs.
+    Raises InputError for too few or broken inputs.
     """
     count = sum(map(len, seen))
     if count < _LEAST:
@@ -80,7 +73,6 @@ def quantise(net: nn.Module, seen: Sequence[Tensor], ignored: Sequence[str] = ()
                 quantize_outputs=True,  # an int8 convolution needs an int8 output on most engines
                 activations_quantization_params=QuantizationParameters(per_channel=False),
             ),
-            ignored_scope=nncf.IgnoredScope(patterns=[f"{name.replace('.', '/')}/.*" for name in ignored]),
         )
     _settle(found)
     _quantise_before_curves(found)

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from avgn.contract import LEAST_INT8
 from avgn.data.scenes import SceneRecord
 from avgn.errors import InputError, MissingError
 from avgn.files import write_file
@@ -23,7 +24,6 @@ from avgn.training.study import METHOD, Store, measure_alone
 from avgn.training.study_figures import Figure, interval
 
 FREE = 0.5  # points of top-1 below fp32 that are no drop
-LEAST_SHARE = 0.9  # of int8 in each quantised graph
 OK, FAILED, NOT_RUN = "ok", "failed", "not run"
 Variant = tuple[str, str]  # backend, precision
 Decide = Callable[[Path, SceneRecord, int], ClipResult]
@@ -228,7 +228,7 @@ def _status(row: Row, difference: float) -> str:
     if isinstance(row.int8, str):
         return f"int8 not proven ({row.int8})"
     for graph, share in row.int8.items():
-        if share < LEAST_SHARE:
+        if share < LEAST_INT8:
             return f"{FAILED}: only {share:.0%} of {graph} is int8"
     drop = -100 * difference
     return OK if drop <= FREE + 1e-9 else f"accuracy drop {drop:.1f} points"

@@ -17,6 +17,7 @@ import torch
 from nncf.torch.function_hook import get_hook_storage
 from torch import Tensor, nn
 
+from avgn.contract import LEAST_INT8
 from avgn.extras import version_of
 from avgn.files import write_file
 from avgn.network.avgn import AVGN
@@ -25,7 +26,7 @@ from quantize.ptq import correct_biases, fuse_norms
 from quantize.quantizer import owner, quantizers
 from quantize.state import ENCODERS
 
-LEAST_SHARE = 0.905  # an export with less than 0.9 of its work in int8 is refused
+LEAST_SHARE = LEAST_INT8 + 0.005  # an export with less than LEAST_INT8 is refused; its own count may differ a little
 STAGES = {"glance": ("frame_encoder", "sound_encoder"), "focus": ("focus_encoder",)}
 FILES = ("sensitivity.json", "sensitivity.md", "sensitivity.png")
 _INPUTS = 16

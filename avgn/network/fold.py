@@ -11,38 +11,47 @@ from itertools import pairwise
 
 import torch
 from torch import nn
+from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from avgn.errors import InputError
 
 
+def convolutions_with_norms(model: nn.Module) -> list[tuple[nn.Module, str, str]]:
+    """Parent, name of a convolution and of the BatchNorm that follows it, for every norm of `model`.
+
+    Raises InputError for a norm that follows no convolution.
+    """
+    norms = {module: name for name, module in model.named_modules() if isinstance(module, nn.BatchNorm2d)}
+    found = []
+    for parent in model.modules():
+        for (name, first), (following, second) in pairwise(parent.named_children()):
+            if isinstance(first, nn.Conv2d) and second in norms:
+                del norms[second]
+                found.append((parent, name, following))
+    for name in norms.values():
+        raise InputError(f"{name} is a batch norm that follows no convolution; it cannot be folded.")
+    return found
+
+
 @torch.no_grad()
 def fold_norms(model: nn.Module) -> None:
-    """Move scale and mean of every BatchNorm into the convolution before it, in place.
+    """Move scale and mean of every BatchNorm into the convolution before it, in place; the norm keeps the bias.
 
     In evaluation mode the model computes the same function. Raises InputError for a norm that follows no convolution.
     """
-    norms = {module for module in model.modules() if isinstance(module, nn.BatchNorm2d)}
-    for parent in model.modules():
-        for first, second in pairwise(parent.children()):
-            if isinstance(first, nn.Conv2d) and isinstance(second, nn.BatchNorm2d):
-                _fold(first, second)
-                norms.discard(second)
-    if norms:
-        raise InputError(f"{len(norms)} batch norms follow no convolution; they cannot be folded.")
-
-
-def _fold(convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
-    if norm.running_mean is None or norm.running_var is None:
-        raise InputError("a batch norm keeps no statistics; it cannot be folded.")
-    scale = norm.weight / (norm.running_var + norm.eps).sqrt()
-    convolution.weight *= scale[:, None, None, None]
-    norm.bias.sub_(norm.running_mean * scale)
-    if convolution.bias is not None:
-        norm.bias.add_(convolution.bias * scale)
-        convolution.bias.zero_()
-    norm.weight.fill_(1.0)
-    norm.running_mean.zero_()
-    norm.running_var.fill_(1.0 - norm.eps)
+    for parent, *names in convolutions_with_norms(model):
+        convolution, norm = (getattr(parent, name) for name in names)
+        if norm.running_mean is None or norm.running_var is None:
+            raise InputError("a batch norm keeps no statistics; it cannot be folded.")
+        statistics = norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
+        weight, bias = fuse_conv_bn_weights(convolution.weight, convolution.bias, *statistics)
+        convolution.weight.copy_(weight)
+        norm.bias.copy_(bias)
+        if convolution.bias is not None:
+            convolution.bias.zero_()
+        norm.weight.fill_(1.0)
+        norm.running_mean.zero_()
+        norm.running_var.fill_(1.0 - norm.eps)
 
 
 @torch.no_grad()

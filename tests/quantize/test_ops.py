@@ -103,13 +103,17 @@ def on_coreml_as_shipped(graph: Graph, x: NDArray[np.float32]) -> Answer:
 ENGINES = {
     # it adds a residual before the convolution's output is rounded, which it then rounds once instead of twice
     "openvino": Row("fake", on_openvino, moved=0.25),
-    "tflite": Row("unfolded", on_tflite, moved=0.02),  # seen: 1.04 % behind a hard-swish, which it computes in int8
+    "tflite": Row("unfolded", on_tflite),
     "executorch": Row("folded", on_executorch),
     "onnx": Row("unsigned", on_onnx),
     "coreml": Row("folded", on_coreml),
     # fp16 rounds the steps too, and all that lies between them: a hard-swish is several operations there
     "coreml in fp16": Row("folded", on_coreml_as_shipped, moved=0.2, most=3.1),
 }
+
+
+# LiteRT's hard-swish kernel is not exact: on the very same int8 input it gives 12 of 1152 values a step too low
+MOVED = {("hard-swish", "tflite"): 0.02}
 
 
 class Single(nn.Module):
@@ -124,9 +128,9 @@ class Single(nn.Module):
 
 
 @pytest.fixture(scope="module", params=BODIES)
-def net(request: pytest.FixtureRequest) -> tuple[nn.Module, torch.Tensor]:
+def net(request: pytest.FixtureRequest) -> tuple[nn.Module, torch.Tensor, str]:
     with redirect_stdout(io.StringIO()):  # NNCF's bars
-        return quantised(request.param)
+        return *quantised(request.param), request.param
 
 
 def graph_of(net: nn.Module, x: torch.Tensor, spelling: Spelling) -> Graph:
@@ -144,14 +148,15 @@ def last_step(net: nn.Module) -> float:
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_an_operator_is_int8_and_within_a_step(net, engine):
-    quantised_net, x = net
+    quantised_net, x, kind = net
     row = ENGINES[engine]
     found, share = row.answer(graph_of(quantised_net, x, row.spelling), x.numpy())
     with torch.no_grad():
         wanted = spelled(quantised_net, "fake")(x).numpy()
     steps = np.abs(found - wanted) / last_step(quantised_net)
     assert share > 0.999
-    assert found.shape == wanted.shape and steps.max() <= row.most and np.mean(steps > 0.5) <= row.moved
+    assert found.shape == wanted.shape and steps.max() <= row.most
+    assert np.mean(steps > 0.5) <= MOVED.get((kind, engine), row.moved)
 
 
 @pytest.mark.parametrize("engine", ENGINES)

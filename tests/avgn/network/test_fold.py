@@ -57,7 +57,7 @@ def test_rounded_parameters_are_those_of_fp16() -> None:
 
 
 def test_what_cannot_be_done_is_said() -> None:
-    with pytest.raises(InputError, match="follow no convolution"):
+    with pytest.raises(InputError, match="0 is a batch norm that follows no convolution"):
         fold_norms(nn.Sequential(nn.BatchNorm2d(3)))
     net = nn.Linear(2, 2)
     nn.init.constant_(net.weight, 1e6)
