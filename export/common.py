@@ -253,9 +253,18 @@ def _with_tensors(records: Mapping[str, GraphRecord], converted: Mapping[str, Co
     }
 
 
-def eager_classifier(folder: Path, k: int | None = None, exit_confidence: float | None = None) -> Classifier:
-    """A classifier on a run itself, in PyTorch eager: the device's own host code, no bundle on disk."""
+def eager_classifier(
+    folder: Path, k: int | None = None, exit_confidence: float | None = None, room: int | None = None
+) -> Classifier:
+    """A classifier on a run itself, in PyTorch eager: the device's own host code, no bundle on disk.
+
+    With `room` it can focus on up to so many snippets; it still focuses on the run's own k unless told otherwise.
+    """
     model, run = load_run(folder)
+    if room is not None:
+        k = run.config.chosen if k is None else k
+        model.config = replace(run.config, chosen=max(room, k))
+        run = replace(run, config=model.config)
     table = graphs(model)
     records = graph_records(table, run, (TorchEngine.backend, "fp32"), dict.fromkeys(table, "fp32"))
     manifest = replace(manifest_head(run, folder.name), graphs=tuple(records.values()))
@@ -310,4 +319,3 @@ def _prove(
         program = TorchEngine({name: (piece.program.module(), outputs[name]) for name, piece in pieces.items()})
         read = [read_clip(clip, head.config) for clip in clips]
         return prove(eager, program, eager.with_engine(opened), read, BOUNDS[target.precision].margin)
-

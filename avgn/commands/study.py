@@ -38,6 +38,12 @@ def study(
     seeds: Annotated[int, typer.Option("--seeds", help="Trainings of each kind.", min=1)] = 3,
     clips: Annotated[int, typer.Option("--cached", help="Fixed clips to train on.", min=1)] = 1000,
     steps: Annotated[int, typer.Option("--steps", help="Steps of each training.", min=1)] = 600,
+    dense: Annotated[
+        Path | None, typer.Option("--dense", help="For --train dense: the dense run whose encoders to keep.")
+    ] = None,
+    most: Annotated[
+        int, typer.Option("--k", help="Focus on up to so many snippets too (in PyTorch, by the --run).", min=0)
+    ] = 0,
     json: JsonOption = False,
 ) -> None:
     """Measure what each part of the method is worth, and write the tables and plots of docs/benchmarks/ablations.md.
@@ -54,11 +60,11 @@ def study(
     if train:
         if not run or material is None:
             raise UsageError("--train needs a --run to start from, and --material to train on.")
-        plan = variations.Plan(run[0], material, split, seeds, clips, steps, out / "trained")
+        plan = variations.Plan(run[0], material, split, seeds, clips, steps, out / "trained", dense)
         trained = variations.retrain(plan, train, console(stderr=True))
         says = {name: variations.VARIATIONS[name].says for name, _ in trained}
         others += trained
-    job = studying.Job(tuple(data), out, (*(bundle or ()), *(run or ())), tuple(others), says)
+    job = studying.Job(tuple(data), out, (*(bundle or ()), *(run or ())), tuple(others), says, most)
     found, page = studying.conduct(job, _rehearse, console(stderr=True))
     if json:
         print_json(found.as_json())
@@ -66,14 +72,14 @@ def study(
         console().print(str(page), markup=False, soft_wrap=True)
 
 
-def _rehearse(folder: Path) -> Rehearsal:
-    """A bundle on its own engine, a run in PyTorch."""
+def _rehearse(folder: Path, room: int | None) -> Rehearsal:
+    """A bundle on its own engine, a run in PyTorch, with room for so many snippets to focus on (None: its own k)."""
     import avgn
     from runtimes.ablated import Rehearsal
 
     if folder.suffix == ".avgn":
         return Rehearsal(avgn.load(folder))
-    return Rehearsal(import_extra("export.common", "export", "avgn study --run").eager_classifier(folder))
+    return Rehearsal(import_extra("export.common", "export", "avgn study --run").eager_classifier(folder, room=room))
 
 
 def _named(text: str) -> tuple[str, Path]:

@@ -20,7 +20,7 @@ from avgn.network.checkpoint import load_run, read_run
 from avgn.training.attention import attention_figures
 from avgn.training.dense import dense_decider
 from avgn.training.evaluation import ClipResult
-from avgn.training.study import METHOD, Store, Way, measure, measure_alone, shifted_ways, ways
+from avgn.training.study import METHOD, Store, Way, measure, measure_alone, more_ways, shifted_ways, ways
 from avgn.training.study_figures import Figure, Row, make_row
 from avgn.training.study_page import Other, Study, page
 from avgn.training.study_plots import draw
@@ -28,7 +28,7 @@ from avgn.training.study_plots import draw
 if TYPE_CHECKING:
     from runtimes.ablated import Rehearsal
 
-Rehearse = Callable[[Path], "Rehearsal"]
+Rehearse = Callable[[Path, int | None], "Rehearsal"]
 Scenes = list[tuple[Path, SceneRecord]]
 PAGE = "ablations.md"
 
@@ -42,21 +42,30 @@ class Job:
     models: tuple[Path, ...]  # runs and bundles of the method: seeds of one recipe
     others: tuple[tuple[str, Path], ...] = ()
     says: Mapping[str, str] = field(default_factory=dict)  # of others by name, where more is known than their runs tell
+    most: int = 0  # focus on up to so many snippets as well, in PyTorch: graphs have room for the model's own k
+
+    @property
+    def runs(self) -> list[Path]:
+        """Those of `models` that are runs."""
+        return [path for path in self.models if path.suffix != ".avgn"]
 
 
 def conduct(job: Job, rehearse: Rehearse, console: Console) -> tuple[Study, Path]:
     """Answer what is not answered yet; write the page, its plots and the figures; returns the study and the page.
 
-    `rehearse` opens a run or a bundle. Raises UsageError for models that do not belong together.
+    `rehearse` opens a run or a bundle, a run with room for so many snippets to focus on (None: its own k). Raises
+    UsageError for models that do not belong together.
     """
     if not job.models:
         raise UsageError("avgn study: name at least one --run or --bundle.")
+    if job.most and not job.runs:
+        raise UsageError(f"avgn study: to focus on up to {job.most} snippets, name a --run beside its bundle.")
     sets = _open_sets(job.data)
     answers: dict[str, dict[str, list[Store]]] = {name: {} for name in sets}  # by set, by model's name
     identities: dict[Path, str] = {}
     chosen = 0
     for folder in _method_models(job.models):
-        rehearsal = rehearse(folder)
+        rehearsal = rehearse(folder, None)
         manifest = rehearsal.bundle.manifest
         if identities and chosen != rehearsal.k:
             raise UsageError(f"{folder}: chooses {rehearsal.k} snippets, the others {chosen}; give it with --also.")
@@ -68,13 +77,16 @@ def conduct(job: Job, rehearse: Rehearse, console: Console) -> tuple[Study, Path
     for other, folder in job.others:
         for name, store in _other_answers(job.out, folder, sets, rehearse, console).items():
             answers[name].setdefault(other, []).append(store)
+    rows = {name: _rows(sets[name], answers[name], _tried(sets, chosen)[name]) for name in sets}
+    first, more = next(iter(sets)), more_ways(chosen, job.most)
+    rows[first] |= _rows_of_more(job, first, sets[first], more, rehearse, console)
     study = Study(
         _made(sets, len(identities)),
         tuple(identities.values()),
         chosen,
-        ways(chosen),
+        ways(chosen) + more[1:],
         tuple(Other(name, _told(job.says.get(name), folder)) for name, folder in dict(job.others).items()),
-        {name: _rows(sets[name], answers[name], _tried(sets, chosen)[name]) for name in sets},
+        rows,
         _attention(job, next(iter(sets.values())), console),
     )
     write_file(job.out / "ablations.json", json.dumps(study.as_json(), indent=1, allow_nan=False) + "\n")
@@ -128,7 +140,7 @@ def _other_answers(
         for name, store in stores.items():
             measure_alone(decide, _watched(sets[name], folder, name, console), labels, store)
         return stores
-    rehearsal = rehearse(folder)
+    rehearsal = rehearse(folder, None)
     stores = {name: _store(out, f"{rehearsal.bundle.manifest.run}-{rehearsal.engine.backend}", name) for name in sets}
     for name, store in stores.items():
         watched = _watched(sets[name], folder, name, console)
@@ -137,23 +149,41 @@ def _other_answers(
 
 
 def _rows(scenes: Scenes, answers: dict[str, list[Store]], tried: Sequence[Way]) -> dict[str, Row]:
-    clips = [record.file for _, record in scenes]
-
-    def results(stores: list[Store], way: str) -> list[list[ClipResult]]:
-        return [found for store in stores if (found := store.results(way, clips)) is not None]
-
-    method = results(answers[METHOD], METHOD)
-    rows = {way.name: make_row(way.name, results(answers[METHOD], way.name), method) for way in tried}
-    others = {name: results(stores, METHOD) for name, stores in answers.items() if name != METHOD}
+    method = _results(scenes, answers[METHOD], METHOD)
+    rows = {way.name: make_row(way.name, _results(scenes, answers[METHOD], way.name), method) for way in tried}
+    others = {name: _results(scenes, stores, METHOD) for name, stores in answers.items() if name != METHOD}
     return rows | {name: make_row(name, found, method) for name, found in others.items()}
+
+
+def _rows_of_more(
+    job: Job, name: str, scenes: Scenes, tried: Sequence[Way], rehearse: Rehearse, console: Console
+) -> dict[str, Row]:
+    """Rows of the runs with more snippets than their own, each beside the method as PyTorch has it."""
+    if len(tried) == 1:
+        return {}
+    stores = []
+    for folder in job.runs:
+        rehearsal = rehearse(folder, job.most)
+        store = _store(job.out, f"{rehearsal.bundle.manifest.run}-{rehearsal.engine.backend}", name)
+        watched = _watched(scenes, folder, f"{name}, k up to {job.most}", console)
+        measure(rehearsal, watched, rehearsal.labels, rehearsal.config, tried, store)
+        stores.append(store)
+    method = _results(scenes, stores, METHOD)
+    return {way.name: make_row(way.name, _results(scenes, stores, way.name), method) for way in tried[1:]}
+
+
+def _results(scenes: Scenes, stores: Sequence[Store], way: str) -> list[list[ClipResult]]:
+    """By store that has answers to that way, then by clip."""
+    clips = [record.file for _, record in scenes]
+    return [found for store in stores if (found := store.results(way, clips)) is not None]
 
 
 def _attention(job: Job, scenes: Scenes, console: Console) -> dict[str, Figure]:
     """Needs the attention's own weights, which no graph gives: the first run, if one was named."""
-    runs = [path for path in job.models if path.suffix != ".avgn"]
-    if not runs:
+    if not job.runs:
         return {}
-    return attention_figures(load_run(runs[0])[0], _watched(scenes, runs[0], "attention", console))
+    first = job.runs[0]
+    return attention_figures(load_run(first)[0], _watched(scenes, first, "attention", console))
 
 
 def _told(says: str | None, folder: Path) -> str:

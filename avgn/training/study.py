@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 METHOD = "method"
 AT_ONCE = 1e-9  # an exit confidence that every answer of the glance reaches
+_MORE = (2, 3, 4, 6, 8, 12, 16, 24, 32)
 CONFIDENCES = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
 
 
@@ -63,19 +64,32 @@ _TOGETHER = {
 _SHIFTED = (METHOD, "frames-uniform", "patches-centre", "uniform-centre", "oracle-oracle", "sound-off", "glance-alone")
 
 
+_THE_METHOD = Way(METHOD, METHOD, "AV-TeST chooses the frames, AESPA and π the patches; everything is heard.")
+
+
 def ways(chosen: int) -> tuple[Way, ...]:
     """All ways of a model that focuses on `chosen` snippets, the method itself first."""
-    fewer = range(1, chosen)
     return (
-        Way(METHOD, METHOD, "AV-TeST chooses the frames, AESPA and π the patches; everything is heard."),
+        _THE_METHOD,
         *(Way(name, group, ABLATIONS[name].says, (name,)) for group, names in _PARTS.items() for name in names),
         *(Way(name, "together", _says(parts), parts) for name, parts in _TOGETHER.items()),
-        *(Way(f"k={k}", "k", f"Focuses on {k} instead of {chosen}.", k=k) for k in fewer),
-        *(Way(f"uniform-centre k={k}", "k", f"{k} evenly spread, their middles.", _TOGETHER["uniform-centre"], k)
-          for k in fewer),
+        *_on_other_counts(chosen, range(1, chosen)),
         Way("glance-alone", "exit", "The glance's own answer, always.", exit_confidence=AT_ONCE),
         *(Way(f"exit={limit}", "exit", f"The glance's answer where it is at least {limit} sure.", exit_confidence=limit)
           for limit in CONFIDENCES),
+    )  # fmt: skip
+
+
+def more_ways(chosen: int, most: int) -> tuple[Way, ...]:
+    """The method, then choices of more than `chosen` snippets, up to `most`: for models opened with so many slots."""
+    return (_THE_METHOD, *_on_other_counts(chosen, [k for k in _MORE if chosen < k <= most]))
+
+
+def _on_other_counts(chosen: int, counts: Sequence[int]) -> tuple[Way, ...]:
+    return (
+        *(Way(f"k={k}", "k", f"Focuses on {k} instead of {chosen}.", k=k) for k in counts),
+        *(Way(f"uniform-centre k={k}", "k", f"{k} evenly spread, their middles.", _TOGETHER["uniform-centre"], k)
+          for k in counts),
     )  # fmt: skip
 
 

@@ -36,10 +36,10 @@ def draw(study: Study, folder: Path) -> list[tuple[str, str]]:
 
 
 def _draw_macs(axes: Any, study: Study) -> None:
-    rows, fewer = study.first, range(1, study.chosen)
+    rows, counts = study.first, [way for way in study.tried if way.group == "k"]
     lines = {
-        "the method, k from 1 on": [*(f"k={k}" for k in fewer), METHOD],
-        "evenly spread frames, their middles": [*(f"uniform-centre k={k}" for k in fewer), "uniform-centre"],
+        "the method, by k": [*(way.name for way in counts if not way.parts), METHOD],
+        "evenly spread frames, their middles, by k": [*(way.name for way in counts if way.parts), "uniform-centre"],
         "early exit": [way.name for way in study.tried if way.group == "exit"],
     }
     for label, names in lines.items():

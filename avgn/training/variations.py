@@ -49,8 +49,8 @@ VARIATIONS = {
     "weak-pseudo-label": Variation("Labels only; the choice by pseudo-labels.", _WEAK, {"training": "pseudo_label"}),
     "weak-gumbel": Variation("Labels only; the choice by straight-through Gumbel.", _WEAK, {"training": "gumbel"}),
     "dense": Variation(
-        "The dense yardstick on the same encoders; its frames' encoder was trained on patches, which is to its "
-        "disadvantage (`avgn train --network dense` warms it up on whole frames).",
+        "The dense yardstick, trained alike; its frames' encoder is the method's, trained on patches, which is to its "
+        "disadvantage, or that of the run named by --dense, warmed up on whole frames.",
         network="dense",
     ),
 }
@@ -67,6 +67,7 @@ class Plan:
     clips: int
     steps: int
     folder: Path
+    dense: Path | None = None  # the dense yardstick keeps the encoders of this run, not of `start`
 
 
 def listed() -> Table:
@@ -116,7 +117,7 @@ def _job(plan: Plan, variation: Variation, folder: Path, seed: int, sources: dic
         recipe,
         source,
         folder,
-        start=plan.start,
+        start=plan.dense if variation.network == "dense" and plan.dense else plan.start,
         sources=run.sources,
         resume=(folder / "run.json").exists(),
         network=variation.network,
