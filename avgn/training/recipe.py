@@ -21,7 +21,8 @@ class Recipe:
     """Everything that decides a training run, besides the model, the data and the machine.
 
     `rates` multiplies `rate` part by part. `warm_up` steps teach the three encoders single pictures and sounds before
-    whole clips are seen; `frozen` parts then keep what they have, which saves most of the work. Steps are optimiser
+    whole clips are seen (but `warm_up_frozen` ones); `frozen` parts then keep what they have, which saves most of the
+    work. Steps are optimiser
     steps. `deaf_patches` keeps the sound from AESPA and π, in training and after. With `frozen_norms` batch norms keep
     the statistics they came with: batches of few clips would blur them.
     """
@@ -30,6 +31,7 @@ class Recipe:
     batch: int = 16
     warm_up: int = 0
     warm_up_batch: int = 64
+    warm_up_frozen: tuple[str, ...] = ()
     optimiser: Literal["adamw", "sgd"] = "adamw"
     rate: float = 1e-3
     rates: dict[str, float] = field(default_factory=dict)
@@ -47,7 +49,7 @@ class Recipe:
     save_every: int = 200
 
     def __post_init__(self) -> None:
-        unknown = sorted((set(self.rates) | set(self.frozen)) - set(PARTS))
+        unknown = sorted((set(self.rates) | set(self.frozen) | set(self.warm_up_frozen)) - set(PARTS))
         if unknown:
             raise ValueError(f"unknown part {unknown[0]!r}; parts are {', '.join(PARTS)}")
         if any(rate <= 0 for rate in self.rates.values()):

@@ -48,6 +48,7 @@ class Job:
     resume: bool = False
     network: Network = "avgn"
     encoders_only: bool = False  # of `start`: everything else starts afresh
+    published: tuple[str, ...] = ()  # encoders (frame, sound, focus) of published weights, whatever `start` holds
     cached: int = 0  # train on this many fixed clips, encoded once; 0: ever new ones
     cache: Path | None = None  # where they are kept; the run's own folder
 
@@ -136,12 +137,19 @@ def _start(model: nn.Module, job: Job, console: Console) -> None:
         fitting = {name: value for name, value in fitting.items() if name.split(".")[0].endswith("_encoder")}
     model.load_state_dict(fitting, strict=False)
     console.print(f"starts from {job.start}: {len(fitting)} of {len(own)} tensors fit")
+    load_encoders(model, job.config, job.weights, console, job.published)
 
 
-def load_encoders(model: nn.Module, config: Config, folder: Path | None, console: Console) -> None:
-    """Give each encoder its pretrained weights where they are to be had; say so where not."""
+def load_encoders(
+    model: nn.Module,
+    config: Config,
+    folder: Path | None,
+    console: Console,
+    which: tuple[str, ...] = ("frame", "sound", "focus"),
+) -> None:
+    """Give each encoder of `which` its pretrained weights where they are to be had; say so where not."""
     names = {"frame": config.frame.encoder, "sound": config.sound.encoder, "focus": config.focus.encoder}
-    nets = {part: net for part in names if (net := getattr(model, f"{part}_encoder", None)) is not None}
+    nets = {part: net for part in which if (net := getattr(model, f"{part}_encoder", None)) is not None}
     for part, net in nets.items():
         name = names[part]
         path = pretrained(name, folder)
@@ -177,7 +185,16 @@ def _phases(job: Job) -> list[Phase]:
         if not isinstance(source, GlimpseSource):
             raise UsageError("warm_up needs data with known moments and boxes (Scenes material); set warm_up = 0.")
         phases.insert(
-            0, Phase("warm_up", recipe.warm_up, recipe.warm_up_batch, source.glimpse, collate_glimpses, kind.warm_up)
+            0,
+            Phase(
+                "warm_up",
+                recipe.warm_up,
+                recipe.warm_up_batch,
+                source.glimpse,
+                collate_glimpses,
+                kind.warm_up,
+                recipe.warm_up_frozen,
+            ),
         )
     return phases
 

@@ -15,7 +15,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from avgn.config import Config
+from avgn.config import Config, FocusConfig
 from avgn.data.source import SceneSource, open_source
 from avgn.errors import UsageError
 from avgn.network.checkpoint import Network, read_run
@@ -35,9 +35,12 @@ class Variation:
     says: str
     recipe: Mapping[str, Any] = field(default_factory=dict)
     saliency: Mapping[str, Any] = field(default_factory=dict)
+    focus: FocusConfig | None = None  # another focus encoder, from published weights
     network: Network = "avgn"
 
 
+# another encoder has to learn patches first; 64 a step
+_NEW_FOCUS = {"warm_up": 60, "warm_up_frozen": ("frame_encoder", "sound_encoder"), "rates": {"focus_encoder": 0.3}}
 _WEAK = {"losses": LossWeights()}
 VARIATIONS = {
     "true": Variation("The saliency learns the true intervals, π the true boxes."),
@@ -48,6 +51,14 @@ VARIATIONS = {
     "weak": Variation("All from labels only; the choice by Monte-Carlo expectation.", _WEAK),
     "weak-pseudo-label": Variation("Labels only; the choice by pseudo-labels.", _WEAK, {"training": "pseudo_label"}),
     "weak-gumbel": Variation("Labels only; the choice by straight-through Gumbel.", _WEAK, {"training": "gumbel"}),
+    "focus-lite0": Variation(
+        "As `true`, EfficientNet-Lite0 as published and 60 steps of 64 patches as its warm-up: beside the next one.",
+        _NEW_FOCUS,
+        focus=FocusConfig("efficientnet_lite0", "lite"),
+    ),
+    "focus-lite2": Variation(
+        "The same with EfficientNet-Lite2 in its place.", _NEW_FOCUS, focus=FocusConfig("efficientnet_lite2", "lite")
+    ),
     "dense": Variation(
         "The dense yardstick, trained alike; its frames' encoder is the method's, trained on patches, which is to its "
         "disadvantage, or that of the run named by --dense, warmed up on whole frames.",
@@ -122,6 +133,7 @@ def _job(plan: Plan, variation: Variation, folder: Path, seed: int, sources: dic
         resume=(folder / "run.json").exists(),
         network=variation.network,
         encoders_only=True,
+        published=("focus",) if variation.focus else (),
         cached=plan.clips,
         cache=cache,
     )
@@ -131,4 +143,5 @@ def varied(config: Config, variation: Variation) -> Config:
     """A run's configuration as the variation has it."""
     if variation.network == "dense":
         return dense_config(config)
-    return replace(config, saliency=replace(config.saliency, **variation.saliency))
+    focus = variation.focus or config.focus
+    return replace(config, focus=focus, saliency=replace(config.saliency, **variation.saliency))

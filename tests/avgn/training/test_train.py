@@ -71,6 +71,19 @@ def test_a_frozen_part_stays_as_it_was(tmp_path):
     assert not same["sound_encoder.features.0.1.bias"]  # into which the mean is folded
 
 
+def test_an_encoder_may_start_from_published_weights_beside_a_run(tmp_path):
+    """Of Lite0's package, while all else is the run's; the warm-up may leave parts alone, too."""
+    train(job(tmp_path / "start"), QUIET)
+    recipe = replace(RECIPE, warm_up=1, warm_up_frozen=("focus_encoder", "frame_encoder"))
+    recipe = replace(recipe, frozen=recipe.warm_up_frozen)
+    for name, more in (("fresh", {}), ("mixed", {"start": tmp_path / "start", "published": ("focus",)})):
+        train(job(tmp_path / name, recipe=recipe, **more), QUIET)
+    start, fresh, mixed = (weights(tmp_path / name) for name in ("start", "fresh", "mixed"))
+    focus, frame = "focus_encoder.features.0.0.weight", "frame_encoder.features.0.0.weight"
+    assert torch.equal(mixed[focus], fresh[focus]) and not torch.equal(mixed[focus], start[focus])
+    assert torch.equal(mixed[frame], start[frame]) and not torch.equal(mixed[frame], fresh[frame])
+
+
 def test_a_run_is_not_overwritten_or_mixed(tmp_path):
     folder = train(job(tmp_path / "run"), QUIET)
     with pytest.raises(UsageError, match="--resume"):

@@ -45,6 +45,9 @@ def test_each_is_one_change(tmp_path, jobs):
     assert not weak.recipe.losses.true_saliency and not weak.recipe.losses.true_place
     assert by_name["weak-gumbel-0"].config.saliency.training == "gumbel"
     assert by_name["true-deaf-patches-0"].recipe == replace(true.recipe, deaf_patches=True)
+    other = by_name["focus-lite2-0"]
+    assert other.config.focus.encoder == "efficientnet_lite2" and other.published == ("focus",) and not true.published
+    assert other.cache == true.cache and {"frame_encoder", "sound_encoder"} == set(other.recipe.warm_up_frozen)
     assert by_name["dense-0"].config.frame.size == 224 and by_name["dense-0"].network == "dense"
     assert true.cache == weak.cache != by_name["dense-0"].cache  # the same clips for all of one network
 
