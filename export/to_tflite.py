@@ -27,6 +27,7 @@ from avgn.errors import InputError
 from export.common import Converted, Piece, Target
 from export.graphs import STAGE_FILES, Graph
 from export.parity import enough_int8
+from export.tflite_curves import hard_swish_in_float
 from export.tflite_file import Signature, inspect
 
 CASTABLE = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")  # whose weights the quantizer can hold in fp16
@@ -80,10 +81,11 @@ def tflite(table: Sequence[Graph], int8: bool = False) -> bytes:
     try:
         with torch.no_grad(), warnings.catch_warnings():
             warnings.filterwarnings("ignore", ".*LeafSpec", FutureWarning)  # torch's own business
-            return bytes(converter.convert(quant_config=_integers() if int8 else None).model_content())
+            data = bytes(converter.convert(quant_config=_integers() if int8 else None).model_content())
     except Exception as fault:  # the converter has no errors of its own
         where, why = ", ".join(graph.name for graph in table), " ".join(str(fault).split())[:300]
         raise InputError(f"{where}: LiteRT cannot express them ({why}); export to another format.") from fault
+    return hard_swish_in_float(data) if int8 else data
 
 
 def _integers() -> Any:

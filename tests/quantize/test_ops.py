@@ -65,9 +65,19 @@ def on_openvino(graph: Graph, x: NDArray[np.float32]) -> Answer:
 def on_tflite(graph: Graph, x: NDArray[np.float32]) -> Answer:
     data = tflite([graph], int8=True)
     found = inspect(data)["op"]
-    run = Interpreter(model_content=data).get_signature_runner("op")
+    interpreter = Interpreter(model_content=data)
+    interpreter.allocate_tensors()
+    assert whole_on_xnnpack(interpreter)
+    run = interpreter.get_signature_runner("op")
     answer = run(**{"input": stored(x, found.inputs["input"])})["output"]
     return real(answer, found.outputs["output"]), found.share("int8")
+
+
+def whole_on_xnnpack(interpreter: Interpreter) -> bool:
+    """Whether one piece that was handed over makes the graph's outputs."""
+    pieces = [each for each in interpreter._get_ops_details() if each["op_name"] == "DELEGATE"]
+    wanted = [each["index"] for each in interpreter.get_output_details()]
+    return [list(piece["outputs"]) for piece in pieces] == [wanted]
 
 
 def on_executorch(graph: Graph, x: NDArray[np.float32]) -> Answer:
@@ -112,10 +122,6 @@ ENGINES = {
 }
 
 
-# LiteRT's hard-swish kernel is not exact: on the very same int8 input it gives 12 of 1152 values a step too low
-MOVED = {("hard-swish", "tflite"): 0.02}
-
-
 class Single(nn.Module):
     """A graph gives a tuple."""
 
@@ -128,9 +134,9 @@ class Single(nn.Module):
 
 
 @pytest.fixture(scope="module", params=BODIES)
-def net(request: pytest.FixtureRequest) -> tuple[nn.Module, torch.Tensor, str]:
+def net(request: pytest.FixtureRequest) -> tuple[nn.Module, torch.Tensor]:
     with redirect_stdout(io.StringIO()):  # NNCF's bars
-        return *quantised(request.param), request.param
+        return quantised(request.param)
 
 
 def graph_of(net: nn.Module, x: torch.Tensor, spelling: Spelling) -> Graph:
@@ -148,7 +154,7 @@ def last_step(net: nn.Module) -> float:
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_an_operator_is_int8_and_within_a_step(net, engine):
-    quantised_net, x, kind = net
+    quantised_net, x = net
     row = ENGINES[engine]
     found, share = row.answer(graph_of(quantised_net, x, row.spelling), x.numpy())
     with torch.no_grad():
@@ -156,7 +162,7 @@ def test_an_operator_is_int8_and_within_a_step(net, engine):
     steps = np.abs(found - wanted) / last_step(quantised_net)
     assert share > 0.999
     assert found.shape == wanted.shape and steps.max() <= row.most
-    assert np.mean(steps > 0.5) <= MOVED.get((kind, engine), row.moved)
+    assert np.mean(steps > 0.5) <= row.moved
 
 
 @pytest.mark.parametrize("engine", ENGINES)

@@ -80,9 +80,7 @@ class Page:
 
     def size(self, width, height, phone=False):
         """Be a screen of that size."""
-        self.call(
-            "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=phone
-        )
+        self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=phone)
 
     def light(self, wanted):
         """Prefer light or dark."""

@@ -16,6 +16,7 @@ from runtimes.stream import Stream
 
 pytestmark = pytest.mark.skipif(browser.find() is None, reason="Chromium is not installed: apt install chromium")
 
+
 class Paced(scripted.SteppedClock):
     """Ten times as fast as life, until told to stop."""
 
