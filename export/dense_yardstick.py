@@ -1,9 +1,10 @@
-"""The dense net on all frames as `avgn bench` times it: in OpenVINO, one frame after the other, then the fusion."""
+"""The dense net on all frames as `avgn bench` times it: in OpenVINO, frames side by side, then the fusion."""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +14,17 @@ from torch import Tensor, nn
 from avgn.config import Config
 from avgn.contract import TensorSpec
 from avgn.errors import UsageError
+from avgn.extras import import_extra
+from avgn.media import read_clip
 from avgn.network import encoders
 from avgn.network.avgn import encode
 from avgn.network.checkpoint import load_dense
 from avgn.network.dense import Dense, dense_config
-from avgn.training.dense import dense_macs
+from avgn.training.dense import as_batch, dense_macs
 from export.common import Piece, exported
 from export.graphs import Graph
 from export.to_openvino import convert
-from runtimes.backends.openvino import options
+from runtimes.backends.openvino import options, side_by_side
 from runtimes.contestant import Contest, Contestant, Timed, Yardstick, timed
 
 ROW = "dense, all frames"
@@ -66,22 +69,40 @@ def dense_graphs(model: Dense) -> dict[str, Graph]:
     }
 
 
-def dense_yardstick(folder: Path | None) -> Yardstick:
-    """The run in `folder`, or without one untrained weights, which take as long."""
+def dense_yardstick(folder: Path | None, int8: bool = False) -> Yardstick:
+    """The run in `folder`, or without one untrained weights, which take as long.
+
+    With `int8` its encoders are quantised as ours are, without training and on the contest's clip alone: enough for its
+    time, not for its answers. That raises MissingError without the extra `quantize`.
+    """
 
     def make(contest: Contest) -> list[Contestant]:
         model = dense_model(contest.subjects[0].classifier.config, folder)
-        requests = compiled(dense_graphs(model), contest.threads)
-        frames = model.config.snippets
+        macs = dense_macs(model)
+        if int8:
+            model = in_int8(model, contest.clip)
+        count = model.config.snippets
+        requests = compiled(dense_graphs(model), contest.threads, {"frame": count})
 
         def measure() -> Timed:
-            return {ROW: timed(requests["frame"].infer, frames) + timed(requests["fusion"].infer)}
+            return {ROW: sum(timed(partial(side_by_side, together)) for together in requests.values())}
 
-        count = int(requests["frame"].get_compiled_model().get_property("INFERENCE_NUM_THREADS"))
+        threads = int(requests["frame"][0].get_compiled_model().get_property("INFERENCE_NUM_THREADS"))
         bundle = "untrained" if folder is None else folder.name
-        return [Contestant("openvino", "fp32", count, {ROW: dense_macs(model)}, measure, bundle)]
+        return [Contestant("openvino", "int8" if int8 else "fp32", threads, {ROW: macs}, measure, bundle)]
 
     return make
+
+
+def in_int8(model: Dense, clip: Path) -> Dense:
+    """The net with int8 encoders, their ranges those of `clip`."""
+    quantise = import_extra("quantize.ptq", "quantize", "the dense net in int8").quantise
+    batch = as_batch(read_clip(clip, model.config), model.config)
+    frames = model.focus_pixels(batch.frames.flatten(0, 1))
+    model.focus_encoder = quantise(model.focus_encoder, [frames])
+    model.sound_encoder = quantise(model.sound_encoder, [batch.mel.flatten(0, 1)])
+    made: Dense = import_extra("quantize.quantizer", "quantize", "the dense net in int8").spelled(model, "fake")
+    return made
 
 
 def dense_model(config: Config, folder: Path | None) -> Dense:
@@ -94,8 +115,8 @@ def dense_model(config: Config, folder: Path | None) -> Dense:
     return model
 
 
-def compiled(graphs: Mapping[str, Graph], threads: int | None) -> dict[str, Any]:
-    """An infer request a graph, compiled as the bundle's own are, on zeros."""
+def compiled(graphs: Mapping[str, Graph], threads: int | None, counts: Mapping[str, int]) -> dict[str, list[Any]]:
+    """Infer requests of each graph, `counts` of them or one, compiled as the bundle's own are, on zeros."""
     import openvino as ov
 
     core, requests = ov.Core(), {}
@@ -104,9 +125,12 @@ def compiled(graphs: Mapping[str, Graph], threads: int | None) -> dict[str, Any]
             warnings.filterwarnings("ignore", ".*LeafSpec", FutureWarning)  # torch's own business
             made = convert(Piece(graph, exported(graph)))
         files = {Path(file).suffix: data for file, data in made.files.items()}
-        model = core.compile_model(core.read_model(files[".xml"], files[".bin"]), "CPU", options("fp32", threads))
-        requests[name] = model.create_infer_request()
-        requests[name].infer([value.numpy() for value in graph.example()])
+        count = counts.get(name, 1)
+        how = options("fp32", threads, several=count > 1)
+        model = core.compile_model(core.read_model(files[".xml"], files[".bin"]), "CPU", how)
+        requests[name] = [model.create_infer_request() for _ in range(count)]
+        for request in requests[name]:
+            request.infer([value.numpy() for value in graph.example()])
     return requests
 
 

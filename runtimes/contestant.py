@@ -99,16 +99,26 @@ def bare_graphs(subject: Subject) -> Contestant:
     classifier, engine = subject.classifier, subject.engine
     macs = {BARE: classifier.classify(subject.clip).macs}  # leaves real inputs in the engine
     calls = {graph: count for graph, count in classifier.meter.calls.items() if count}
-    bare = {graph: engine.bare(graph) for graph in calls}
+    bare = {graph: _bare_calls(engine, graph, count) for graph, count in calls.items()}
 
     def measure() -> Timed:
         read_clip(subject.clip, classifier.config)
-        spent = {graph: timed(bare[graph], count) for graph, count in calls.items()}
+        spent = {graph: timed(call) for graph, call in bare.items()}
         return {BARE: sum(spent.values()), **{f"bare {graph}": ms / calls[graph] for graph, ms in spent.items()}}
 
     for graph in calls:
         macs[f"bare {graph}"] = classifier.meter.price(graph)
     return subject.contestant(macs, measure)
+
+
+def _bare_calls(engine: LoadedEngine, graph: str, count: int) -> Callable[[], object]:
+    """The engine's own `count` calls of a graph, side by side if that is how the engine makes them."""
+    each = getattr(engine, "bare_each", None)
+    if each is not None:
+        made: Callable[[], object] = each(graph, count)
+        return made
+    call = engine.bare(graph)
+    return lambda: [call() for _ in range(count)]
 
 
 def front_end(subject: Subject) -> Contestant:

@@ -48,7 +48,10 @@ class Meter:
         return outputs
 
     def run_each(self, graph: str, sets: Sequence[Arrays]) -> list[dict[str, NDArray[Any]]]:
-        """Run a graph on each set of inputs, back to back: in between, an engine's threads would fall asleep."""
+        """Run a graph on each set of inputs, with nothing in between: an engine's threads would fall asleep.
+
+        `ms` is the time until all are done, however many the engine runs at once.
+        """
         run_each = getattr(self.engine, "run_each", None)
         if run_each is None:
             return [self.run(graph, inputs) for inputs in sets]

@@ -196,7 +196,7 @@ def test_info(bundle, capsys):
 
 def test_bench(bundle, clip, capsys):
     line = ["bench", "--bundle", bundle, "--clips", clip, "--rounds", "1", "--threads", "1"]
-    for name in ("PyTorch", "benchmark_app", "dense"):  # seconds each
+    for name in ("PyTorch", "benchmark_app", "dense", "dense int8"):  # seconds each
         line += ["--without", name]
     assert run(line) == 0
     told = capsys.readouterr().out

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from runtimes.bench import Bench
     from runtimes.contestant import Yardstick
 
-PYTORCH, DENSE = "PyTorch", "dense"  # made from a run, with PyTorch: apart from runtimes.yardsticks
+# made from a run, with PyTorch: apart from runtimes.yardsticks
+PYTORCH, DENSE, DENSE_INT8 = "PyTorch", "dense", "dense int8"
 
 
 def bench(
@@ -77,7 +78,7 @@ def bench(
         check_plot(plot)
     opened = [open_bundle(path) for path in bundle or [default_bundle()]]
     table: dict[str, Yardstick] = dict(YARDSTICKS)
-    left_out = _left_out(without or (), [*table, PYTORCH, DENSE])
+    left_out = _left_out(without or (), [*table, PYTORCH, DENSE, DENSE_INT8])
     others: list[LoadedEngine] = []
     not_run = dict.fromkeys(left_out, "not run: left out with --without")
     with console(stderr=True).status("avgn bench") as status:
@@ -85,11 +86,12 @@ def bench(
             status.update("compiling with PyTorch, which takes a minute or more (--without PyTorch leaves it out)")
             others, missing = _pytorch(run, opened[0], threads)
             not_run |= missing
-        if DENSE not in left_out:
+        for name in {DENSE, DENSE_INT8} - set(left_out):
             try:
-                table[DENSE] = import_extra("export.dense_yardstick", "export", "the dense net").dense_yardstick(dense)
+                making = import_extra("export.dense_yardstick", "export", "the dense net")
+                table[name] = making.dense_yardstick(dense, int8=name == DENSE_INT8)
             except MissingError as fault:
-                not_run[DENSE] = f"not run: {fault}"
+                not_run[name] = f"not run: {fault}"
         used = {name: make for name, make in table.items() if name not in left_out}
         found = run_bench(opened, how, others, used, not_run, tell=status.update)
     for one in opened:

@@ -15,7 +15,14 @@ from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 
-from avgn.commands.options import BackendOption, BundleOption, CacheOption, PrecisionOption, console
+from avgn.commands.options import (
+    BackendOption,
+    BundleOption,
+    CacheOption,
+    PrecisionOption,
+    StreamThreadsOption,
+    console,
+)
 from avgn.errors import MissingError, UsageError
 
 if TYPE_CHECKING:
@@ -66,9 +73,7 @@ def live(
     bundle: BundleOption = None,
     backend: BackendOption = "auto",
     precision: PrecisionOption = None,
-    threads: Annotated[
-        int, typer.Option("--threads", help="Threads of the engine; in a stream more than one mostly wait.")
-    ] = 1,
+    threads: StreamThreadsOption = 1,
     cache: CacheOption = None,
 ) -> None:
     """Say what camera and microphone see and hear, as it happens."""

@@ -17,6 +17,9 @@ BundleOption = Annotated[Path | None, typer.Option("--bundle", help="Bundle to r
 BackendOption = Annotated[str, typer.Option("--backend", help="Engine: auto, or one that the bundle has.")]
 PrecisionOption = Annotated[str | None, typer.Option("--precision", help="fp32, fp16 or int8 (default: first).")]
 ThreadsOption = Annotated[int | None, typer.Option("--threads", help="Threads of the engine (default: its own).")]
+StreamThreadsOption = Annotated[
+    int, typer.Option("--threads", help="Threads of the engine; in a stream more than one mostly wait.")
+]
 CacheOption = Annotated[
     Path | None,
     typer.Option(

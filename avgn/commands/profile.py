@@ -12,7 +12,7 @@ from avgn.commands.options import (
     BundleOption,
     CacheOption,
     PrecisionOption,
-    ThreadsOption,
+    StreamThreadsOption,
     console,
     print_json,
 )
@@ -58,7 +58,7 @@ def profile(
     bundle: BundleOption = None,
     backend: BackendOption = "auto",
     precision: PrecisionOption = None,
-    threads: ThreadsOption = None,
+    threads: StreamThreadsOption = 1,
     cache: CacheOption = None,
 ) -> None:
     """Profile this device: latency back to back and at the real rate, energy, heat, and a verdict on the run."""

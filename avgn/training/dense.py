@@ -69,7 +69,7 @@ def dense_decider(folder: Path) -> tuple[tuple[str, ...], Decide]:
     macs = dense_macs(model)
 
     def decide(path: Path, record: SceneRecord, label: int) -> ClipResult:
-        batch = _as_batch(read_clip(path, model.config), model.config)
+        batch = as_batch(read_clip(path, model.config), model.config)
         began = perf_counter()
         with torch.inference_mode():
             probabilities = model(batch)[0].double().softmax(0)
@@ -79,7 +79,7 @@ def dense_decider(folder: Path) -> tuple[tuple[str, ...], Decide]:
     return run.labels, decide
 
 
-def _as_batch(clip: Clip, config: Config) -> Batch:
+def as_batch(clip: Clip, config: Config) -> Batch:
     """A decoded clip as a batch of one."""
     side = config.frame.size
     blank = np.zeros((3, side, side), np.uint8)

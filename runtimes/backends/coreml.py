@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from avgn.errors import InputError, MissingError, ProofError, UsageError
+from avgn.errors import InputError, MissingError, ProofError
 from avgn.extras import import_extra
 from runtimes.backends import Arrays, check_inputs
 from runtimes.backends.loaded import GraphEngine
@@ -62,12 +62,10 @@ class CoreMlGraph:
 def open_engine(bundle: Bundle, precision: str, threads: int | None, cache: Path | None) -> CoreMlEngine:
     """Read, check and compile the graphs of `precision` (see `runtimes.backends.open_engine`).
 
-    Core ML chooses its threads and keeps its own cache of compiled models: `threads` is refused, `cache` not used.
+    Core ML chooses its threads and keeps its own cache of compiled models: `threads` and `cache` are not used.
     """
     if sys.platform != "darwin":
         raise MissingError(f"backend {NAME}: Core ML runs on macOS, iOS and their kin only, not on this machine.")
-    if threads is not None:
-        raise UsageError(f"threads: {NAME} chooses them by itself; leave the option out.")
     models = import_extra("coremltools.models", "coreml", f"backend {NAME}")
     import_extra("PIL.Image", "coreml", f"backend {NAME}")
 

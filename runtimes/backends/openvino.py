@@ -13,6 +13,7 @@ import numpy as np
 import openvino
 from numpy.typing import NDArray
 
+from avgn.contract import patch_batch
 from avgn.errors import InputError, MissingError, ProofError
 from runtimes.backends import Arrays, check_inputs
 from runtimes.backends.checks import last_line
@@ -31,7 +32,11 @@ PRODUCTS = ("Convolution", "FullyConnected", "MatMul")
 
 
 class OpenVinoEngine(GraphEngine["_Graph"]):
-    """One compiled model and one infer request a graph; the four of a decision at once, others when first run."""
+    """One compiled model a graph; the four of a decision at once, others when first run.
+
+    Of a graph that a decision calls several times, the calls run side by side, each on few threads: a small graph
+    leaves most of a second thread unused.
+    """
 
     backend = NAME
 
@@ -41,8 +46,12 @@ class OpenVinoEngine(GraphEngine["_Graph"]):
         self.threads = max(graph.threads for graph in self._graphs.values())
 
     def run_each(self, graph: str, sets: Sequence[Arrays]) -> list[dict[str, NDArray[Any]]]:
-        """Run `graph` on each set of inputs, with nothing in between where each has buffers of its own."""
+        """Run `graph` on each set of inputs, side by side where each has buffers of its own."""
         return self._graph(graph).run_each(sets)
+
+    def bare_each(self, graph: str, count: int) -> Callable[[], object]:
+        """What `run_each` asks of the engine for `count` sets of inputs, those of the last runs."""
+        return self._graph(graph).bare_each(count)
 
     def buffers(self, graph: str, count: int) -> list[dict[str, NDArray[Any]]]:
         """`count` sets of input arrays, each with an infer request of its own: running one binds nothing anew."""
@@ -57,6 +66,7 @@ class _Graph:
     """A compiled graph: one infer request for any inputs, and one for each set of `buffers`."""
 
     def __init__(self, record: GraphRecord, compiled: openvino.CompiledModel) -> None:
+        self._streams = int(compiled.get_property("NUM_STREAMS"))
         self.threads = int(compiled.get_property("INFERENCE_NUM_THREADS"))
         self._record, self._compiled = record, compiled
         self._first = record.inputs[0].name
@@ -72,9 +82,27 @@ class _Graph:
             return [self.run(inputs) for inputs in sets]
         for request, inputs in zip(requests, sets, strict=True):
             request.bind(inputs)
-        for request in requests:
-            request.infer()
+        self._infer(requests)
         return [request.outputs() for request in requests]
+
+    def _infer(self, requests: Sequence[_Request]) -> None:
+        """One after the other, or side by side where the graph was compiled for that."""
+        if min(self._streams, len(requests)) < 2:
+            for request in requests:
+                request.infer()
+            return
+        try:
+            side_by_side([request.request for request in requests])
+        except RuntimeError as fault:
+            raise _failed(self._record.graph, fault) from fault
+
+    def bare_each(self, count: int) -> Callable[[], object]:
+        """The infer requests' own calls for as many sets of buffers."""
+        requests = [request.request for request in self._own.values()][:count]
+        if min(self._streams, count) < 2 or len(requests) < count:
+            call = self.bare()
+            return lambda: [call() for _ in range(count)]
+        return lambda: side_by_side(requests)
 
     def bare(self) -> Callable[[], object]:
         """The infer requests' own `infer`: of each set of buffers in turn, or of the last inputs."""
@@ -156,7 +184,7 @@ class _Request:
         try:
             self.request.infer(share_outputs=True)  # outputs are bound above: no copies of the engine's own
         except RuntimeError as fault:
-            raise MissingError(f"{NAME}: {self.name} could not be run ({last_line(fault)}).") from fault
+            raise _failed(self.name, fault) from fault
 
     def outputs(self) -> dict[str, NDArray[Any]]:
         """Copies, so that the next call changes nothing that was given away."""
@@ -201,18 +229,36 @@ def open_engine(bundle: Bundle, precision: str, threads: int | None, cache: Path
     if cache is not None:
         core.set_property({"CACHE_DIR": str(cache)})
 
+    patches = patch_batch(bundle.record("focus", NAME, precision).inputs)
+    several = {"glance": True, "focus": bundle.manifest.config.chosen > patches}  # calls of a decision
+
     def load(graph: str, more: dict[str, Any] | None = None) -> _Graph:
         record = bundle.record(graph, NAME, precision)
-        return _Graph(record, _compile(core, bundle, record, options(precision, threads) | (more or {})))
+        how = options(precision, threads, several.get(graph, False)) | (more or {})
+        return _Graph(record, _compile(core, bundle, record, how))
 
     return OpenVinoEngine(precision, load, lambda graph: load(graph, {"PERF_COUNT": True}))
 
 
-def options(precision: str, threads: int | None) -> dict[str, Any]:
-    """How the graphs of a `precision` are compiled for the CPU."""
+def options(precision: str, threads: int | None, several: bool = False) -> dict[str, Any]:
+    """How the graphs of a `precision` are compiled for the CPU; `several`: for calls side by side, not one alone."""
     fp16 = precision == "fp16" and platform.machine() in FP16_MACHINES
-    found: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f16" if fp16 else "f32"}
+    hint = "THROUGHPUT" if several and threads != 1 else "LATENCY"
+    found: dict[str, Any] = {"PERFORMANCE_HINT": hint, "INFERENCE_PRECISION_HINT": "f16" if fp16 else "f32"}
     return found if threads is None else found | {"INFERENCE_NUM_THREADS": threads}
+
+
+def side_by_side(requests: Sequence[Any]) -> None:
+    """Start all infer requests and wait for all; then raises RuntimeError where one failed."""
+    fault: RuntimeError | None = None
+    for step in ("start_async", "wait"):
+        for request in requests:
+            try:
+                getattr(request, step)()
+            except RuntimeError as found:
+                fault = found
+    if fault is not None:
+        raise fault
 
 
 def mean_since(before: float, ran: int, after: float, now: int) -> float:
@@ -244,6 +290,10 @@ def products(compiled: openvino.CompiledModel) -> dict[str, Product]:
                 info["primitiveType"].astype(str), math.prod(made) * each, depthwise
             )
     return found
+
+
+def _failed(graph: str, fault: RuntimeError) -> MissingError:
+    return MissingError(f"{NAME}: {graph} could not be run ({last_line(fault)}).")
 
 
 def _compile(

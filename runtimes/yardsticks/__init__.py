@@ -5,7 +5,6 @@ from runtimes.yardsticks.benchmark_app import benchmark_app
 from runtimes.yardsticks.cold_start import cold_start
 from runtimes.yardsticks.decoding import decoding
 from runtimes.yardsticks.peak import peak
-from runtimes.yardsticks.streams import streams
 from runtimes.yardsticks.whole_window import whole_window
 
 YARDSTICKS: dict[str, Yardstick] = {
@@ -13,6 +12,5 @@ YARDSTICKS: dict[str, Yardstick] = {
     "benchmark_app": benchmark_app,
     "ffmpeg": decoding,
     "peak": peak,
-    "streams": streams,
     "cold start": cold_start,
 }

@@ -7,6 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import openvino as ov
 import pytest
 import torch
 
@@ -20,6 +21,7 @@ from avgn.network.dense import Dense
 from clips import write_clip
 from export import dense_yardstick, yardsticks
 from runtimes.backends import open_engine
+from runtimes.backends.openvino import side_by_side
 from runtimes.bench import Options, run_bench
 from runtimes.classifier import Classifier
 
@@ -75,17 +77,18 @@ def test_the_dense_graphs_compute_what_the_dense_net_does(monkeypatch):
     config = replace(SMALL, chosen=SMALL.snippets, frame=replace(SMALL.frame, size=64, pixels=SMALL.focus.pixels))
     torch.manual_seed(0)
     model = Dense(config).eval()
-    requests = dense_yardstick.compiled(dense_yardstick.dense_graphs(model), threads=1)
     t, sound = config.snippets, config.sound
+    requests = dense_yardstick.compiled(dense_yardstick.dense_graphs(model), 2, {"frame": t})
     frames, mel = torch.rand(1, t, 3, 64, 64), torch.rand(1, t, 1, sound.mels, sound.frames)
     seen, heard = torch.ones(1, t), torch.ones(1, t)
     heard[0, 1] = 0
     with torch.inference_mode():
         truth = model(Batch(frames, frames, mel, heard, seen)).numpy()
-    made = []
-    for index in range(t):
-        found = requests["frame"].infer([frames[:, index].numpy(), mel[:, index].numpy()])
-        made.append([found[place].copy() for place in range(3)])
+    for index, request in enumerate(requests["frame"]):
+        for place, value in enumerate((frames[:, index], mel[:, index])):
+            request.set_input_tensor(place, ov.Tensor(value.numpy().copy()))
+    side_by_side(requests["frame"])
+    made = [[request.get_output_tensor(place).data.copy() for place in range(3)] for request in requests["frame"]]
     local, context, audio = (np.stack(parts, 1) for parts in zip(*made, strict=True))
-    logits = requests["fusion"].infer([context, local, audio, seen.numpy(), heard.numpy()])[0]
+    logits = requests["fusion"][0].infer([context, local, audio, seen.numpy(), heard.numpy()])[0]
     np.testing.assert_allclose(logits, truth, rtol=1e-3, atol=1e-4)

@@ -145,6 +145,50 @@ def test_own_buffers_are_read_afresh_and_kept_apart(engine):
     engine.bare("focus")()
 
 
+@pytest.fixture(scope="module")
+def wide(bundle):
+    return open_engine(bundle, threads=2)
+
+
+def test_calls_side_by_side_give_what_each_alone_gives(wide):
+    sets = wide.buffers("glance", 5)
+    for seed, buffers in enumerate(sets):
+        for name, value in inputs_of("glance", seed).items():
+            buffers[name][:] = value
+    wanted = [tiny.reference("glance", inputs_of("glance", seed)) for seed in range(5)]
+    assert wide._graphs["glance"]._streams == 2
+    for order in ([0, 1, 2, 3, 4], [3, 1], [4]):
+        for found, place in zip(wide.run_each("glance", [sets[place] for place in order]), order, strict=True):
+            assert_same(found, wanted[place])
+    for request in wide._graphs["glance"]._own.values():
+        request._outputs["visual"][:] = 0
+    wide.bare_each("glance", 4)()
+    done = [request.outputs() for request in wide._graphs["glance"]._own.values()]
+    for found, truth in zip(done[:4], wanted, strict=False):
+        assert_same(found, truth)
+    assert not done[4]["visual"].any()
+
+
+def test_a_call_that_fails_among_others_is_told_when_none_is_running_any_more(wide, monkeypatch):
+    events = []
+
+    class Request:
+        def __init__(self, name):
+            self.request, self._name = self, name
+
+        def start_async(self):
+            events.append(f"start {self._name}")
+            if self._name == "b":
+                raise RuntimeError("b is busy")
+
+        def wait(self):
+            events.append(f"wait {self._name}")
+
+    with pytest.raises(MissingError, match="glance could not be run"):
+        wide._graphs["glance"]._infer([Request(name) for name in "abc"])
+    assert events == [f"{step} {name}" for step in ("start", "wait") for name in "abc"]
+
+
 def test_threads_and_names(bundle):
     engine = open_engine(bundle, "openvino", "fp32", threads=1)
     assert (engine.backend, engine.precision, engine.threads) == ("openvino", "fp32", 1)

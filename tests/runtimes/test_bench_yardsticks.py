@@ -22,14 +22,12 @@ from runtimes.classifier import Classifier
 from runtimes.contestant import Contest, Subject
 from runtimes.live.settings import LiveSettings
 from runtimes.profile.workload import read_material
-from runtimes.yardsticks.benchmark_app import benchmark_app, command_line, median_ms
+from runtimes.yardsticks.benchmark_app import How, benchmark_app, command_line, milliseconds
 from runtimes.yardsticks.cold_start import ROW as COLD
 from runtimes.yardsticks.cold_start import cold_start
 from runtimes.yardsticks.decoding import FFMPEG, READ, _run, decoding
 from runtimes.yardsticks.decoding import command_line as ffmpeg_line
 from runtimes.yardsticks.peak import large, peak
-from runtimes.yardsticks.streams import ROW as SIDE_BY_SIDE
-from runtimes.yardsticks.streams import side_by_side, streams
 from runtimes.yardsticks.whole_window import HOP, WHOLE, Slide, whole_window
 
 
@@ -107,12 +105,15 @@ def test_benchmark_app_is_run_as_our_engine_runs(contest, monkeypatch, tmp_path)
     assert list(focus.measure()) == ["benchmark_app focus"]
     line = (tmp_path / "lines").read_text().splitlines()[0]
     assert "openvino-fp32/glance.xml" in line and line.endswith("-hint none -nstreams 1 -nthreads 1")
-    assert command_line("tool", tool, None)[-2:] == ["-hint", "latency"]
+    assert command_line("tool", tool, How(None, False))[-2:] == ["-hint", "latency"]
+    several = command_line("tool", tool, How(4, True))
+    assert "async" in several and several[-6:] == ["-hint", "none", "-nstreams", "4", "-nthreads", "4"]
+    assert milliseconds("Throughput:   400.00 FPS", several=True) == 2.5
     tool.write_text("#!/bin/sh\necho broken >&2\nexit 1\n")
     with pytest.raises(MissingError, match="broken"):
         glance.measure()
     with pytest.raises(MissingError, match="no median"):
-        median_ms("nothing")
+        milliseconds("nothing", several=False)
 
 
 def test_without_benchmark_app(contest, monkeypatch, tmp_path):
@@ -120,23 +121,6 @@ def test_without_benchmark_app(contest, monkeypatch, tmp_path):
     monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
     with pytest.raises(MissingError, match="pip install openvino"):
         benchmark_app(contest)
-
-
-def test_streams_glance_as_one_request_does(contest):
-    subject = contest.subjects[0]
-    with pytest.raises(MissingError, match="more than one thread"):
-        streams(contest)
-    requests = side_by_side(subject, 2, 4)
-    for request in requests:
-        request.start_async()
-    for request in requests:
-        request.wait()
-        inputs = {name: request.get_tensor(name).data.copy() for name in ("frame", "mel", "heard")}
-        truth = tiny.reference("glance", inputs)["visual"]
-        np.testing.assert_allclose(request.get_tensor("visual").data, truth, rtol=1e-3, atol=1e-4)
-    two = open_engine(subject.classifier.bundle, threads=2)
-    (found,) = streams(Contest([Subject(Classifier(subject.classifier.bundle, two), two, subject.clip)], 3, 2))
-    assert found.macs == {SIDE_BY_SIDE: 4 * tiny.MACS["glance"]} and found.measure()[SIDE_BY_SIDE] > 0
 
 
 def test_a_cold_start_is_a_process_of_its_own_and_warms_the_cache_first(contest):
