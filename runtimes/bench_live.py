@@ -66,6 +66,9 @@ class LiveBench:
     dropped_sound_ms: float
     skipped_snippets: int
     skipped_hops: int
+    """Left out since the window was full."""
+    skipped_at_start: int
+    """Snippets left out before that, while engine and decoder met their first work."""
     cpu_percent_of_one_core: float
     """Processor time of the whole process, decoding of the clips included, over the time that passed."""
     k: int
@@ -73,6 +76,8 @@ class LiveBench:
     focus_share_of_k: float
     macs: HopCost
     ms: HopCost
+    parts_ms: dict[str, dict[str, float]]
+    """Where `ms` goes, of `hop` and `window`: the keys of `timings_ms`; the rest of `total` is the host's own code."""
 
 
 def looped(paths: Sequence[Path], seconds: float) -> list[Path]:
@@ -103,18 +108,19 @@ def run_live(classifier: Classifier, threads: int, clips: Sequence[Path], settin
     stream = Stream(classifier, source, settings)
     full = classifier.config.snippets * settings.step
     decisions: list[LiveDecision] = []
-    began, spent = perf_counter(), process_time()
+    began, spent, start = perf_counter(), process_time(), stream.skipped
     for decision in stream:
         if decision.time <= full:  # filling the window is another matter
-            began, spent = perf_counter(), process_time()
+            began, spent, start = perf_counter(), process_time(), decision.skipped
         else:
             decisions.append(decision)
     passed, spent = perf_counter() - began, process_time() - spent
     if not decisions:
         raise UsageError(f"duration: {settings.duration:g} s do not fill the window; give more than {full + 1:g} s.")
     counters, new = source.counters, [decision.new_focus for decision in decisions]
-    whole_macs, whole_ms = whole_window(classifier, paths, settings.step * settings.hop)
-    hop_macs, hop_ms = (fmean(values) for values in zip(*map(_cost, decisions), strict=True))
+    whole = whole_windows(classifier, paths, settings.step * settings.hop)
+    parts = {"hop": _parts(decisions), "window": _parts(whole)}
+    macs = [fmean(decision.macs for decision in found) for found in (decisions, whole)]
     return LiveBench(
         machine=machine(),
         versions=versions(),
@@ -128,19 +134,21 @@ def run_live(classifier: Classifier, threads: int, clips: Sequence[Path], settin
         age_sound_ms=_levels([decision.age_ms.sound for decision in decisions]),
         dropped_frames=counters.dropped_frames,
         dropped_sound_ms=counters.dropped_sound_ms,
-        skipped_snippets=stream.skipped.snippets,
-        skipped_hops=stream.skipped.hops,
+        skipped_snippets=stream.skipped.snippets - start.snippets,
+        skipped_hops=stream.skipped.hops - start.hops,
+        skipped_at_start=start.snippets,
         cpu_percent_of_one_core=100 * spent / passed,
         k=classifier.k,
         focus_per_hop=fmean(new),
         focus_share_of_k=fmean(new) / classifier.k,
-        macs=HopCost(hop_macs, whole_macs, hop_macs / whole_macs),
-        ms=HopCost(hop_ms, whole_ms, hop_ms / whole_ms),
+        macs=_beside(*macs),
+        ms=_beside(parts["hop"]["total"], parts["window"]["total"]),
+        parts_ms=parts,
     )
 
 
-def whole_window(classifier: Classifier, paths: Sequence[Path], every: float) -> tuple[float, float]:
-    """Mean multiply-accumulates and milliseconds of T snippets judged from scratch, decoding left out.
+def whole_windows(classifier: Classifier, paths: Sequence[Path], every: float) -> list[Decision]:
+    """T snippets judged from scratch, a few times, decoding left out.
 
     One in `every` seconds, as a stream would: after a pause the caches are cold and the engine's threads asleep, and
     each window, like each hop, pays for waking them.
@@ -150,13 +158,17 @@ def whole_window(classifier: Classifier, paths: Sequence[Path], every: float) ->
     for _ in range(WARM_UP + WHOLE_WINDOWS):
         sleep(max(0.0, due - perf_counter()))
         due = perf_counter() + every
-        found.append(_cost(classifier.classify_clip(next(turns))))
-    macs, ms = (fmean(values) for values in zip(*found[WARM_UP:], strict=True))
-    return macs, ms
+        found.append(classifier.classify_clip(next(turns)))
+    return found[WARM_UP:]
 
 
-def _cost(decision: Decision | LiveDecision) -> tuple[float, float]:
-    return decision.macs, decision.timings_ms["total"]
+def _beside(hop: float, window: float) -> HopCost:
+    return HopCost(hop, window, hop / window)
+
+
+def _parts(decisions: Sequence[Decision] | Sequence[LiveDecision]) -> dict[str, float]:
+    """Mean milliseconds by part."""
+    return {name: fmean(decision.timings_ms[name] for decision in decisions) for name in decisions[0].timings_ms}
 
 
 def _levels(ages: Sequence[float | None]) -> Percentiles:

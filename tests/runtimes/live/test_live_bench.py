@@ -72,6 +72,9 @@ def test_the_benchmark_says_what_was_asked(classifier, folder, monkeypatch):
     told = json.loads(json.dumps(asdict(found)))
     assert told["decisions"] + told["skipped_hops"] >= 3 and told["k"] == 2
     assert told["macs"]["window"] > told["macs"]["hop"] > 0 and told["ms"]["window"] > 0
+    for parts, total in (("hop", told["ms"]["hop"]), ("window", told["ms"]["window"])):
+        own = total - sum(ms for name, ms in told["parts_ms"][parts].items() if name != "total")
+        assert 0 < own < total and told["parts_ms"][parts]["glance"] > 0
     assert 0 <= told["focus_share_of_k"] <= 1 and told["cpu_percent_of_one_core"] > 0
     assert told["age_frame_ms"]["p50"] <= told["age_frame_ms"]["p99"]
     with pytest.raises(UsageError, match="duration"):

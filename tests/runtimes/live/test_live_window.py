@@ -147,6 +147,30 @@ def test_what_it_costs_is_what_is_new(bundle):
     assert np.array_equal(first.logits, again.logits)
 
 
+class Whim(tiny.NumpyEngine):
+    """Finds the next of the `wanted` places the most salient, at each choice."""
+
+    def __init__(self, wanted):
+        super().__init__()
+        self.wanted = iter(wanted)
+
+    def run(self, graph, inputs):
+        outputs = super().run(graph, inputs)
+        if graph == "select":
+            outputs["saliency"] = np.eye(T, dtype=np.float32)[[next(self.wanted)]]
+        return outputs
+
+
+def test_what_comes_back_into_the_choice_is_known(bundle):
+    snippets, mel = Snippets(10), LogMelWindow(SOUND)
+    window = Window(Classifier(bundle, Whim((2, 3, 2, 3, 1, 0, 0)), k=1))
+    for number in range(T):
+        push(window, mel, snippets, number)
+    assert [window.decide().new_focus for _ in range(4)] == [1, 1, 0, 0]
+    push(window, mel, snippets, T)  # one place to the left: the old 2 is 1 now
+    assert [window.decide().new_focus for _ in range(3)] == [0, 1, 0]
+
+
 def test_a_budget_of_focus_calls_is_kept(bundle):
     snippets, mel = Snippets(6), LogMelWindow(SOUND)
     window = Window(Classifier(bundle, tiny.NumpyEngine()), Budget(focus_per_second=1.0))
