@@ -74,11 +74,11 @@ def conduct(job: Job, rehearse: Rehearse, console: Console) -> tuple[Study, Path
             store, watched = _store(job.out, identities[folder], name), _watched(sets[name], folder, name, console)
             measure(rehearsal, watched, rehearsal.labels, rehearsal.config, tried, store)
             answers[name].setdefault(METHOD, []).append(store)
-    for other, folder in job.others:
-        for name, store in _other_answers(job.out, folder, sets, rehearse, console).items():
-            answers[name].setdefault(other, []).append(store)
-    rows = {name: _rows(sets[name], answers[name], _tried(sets, chosen)[name]) for name in sets}
     first, more = next(iter(sets)), more_ways(chosen, job.most)
+    for other, folder in job.others:
+        store = _other_answers(job.out, folder, first, sets[first], rehearse, console)
+        answers[first].setdefault(other, []).append(store)
+    rows = {name: _rows(sets[name], answers[name], _tried(sets, chosen)[name]) for name in sets}
     rows[first] |= _rows_of_more(job, first, sets[first], more, rehearse, console)
     study = Study(
         _made(sets, len(identities)),
@@ -129,23 +129,18 @@ def _watched(scenes: Scenes, folder: Path, name: str, console: Console) -> Itera
     return track(scenes, f"{folder.name} on {name}", console=console, transient=True)
 
 
-def _other_answers(
-    out: Path, folder: Path, sets: dict[str, Scenes], rehearse: Rehearse, console: Console
-) -> dict[str, Store]:
-    """A compared model decides in its own way only."""
-    dense = folder.suffix != ".avgn" and read_run(folder).network == "dense"
-    if dense:
+def _other_answers(out: Path, folder: Path, name: str, scenes: Scenes, rehearse: Rehearse, console: Console) -> Store:
+    """A compared model decides in its own way only, and on the benchmark's own clips."""
+    watched = _watched(scenes, folder, name, console)
+    if folder.suffix != ".avgn" and read_run(folder).network == "dense":
         labels, decide = dense_decider(folder)
-        stores = {name: _store(out, f"{read_run(folder).run}-torch", name) for name in sets}
-        for name, store in stores.items():
-            measure_alone(decide, _watched(sets[name], folder, name, console), labels, store)
-        return stores
+        store = _store(out, f"{read_run(folder).run}-torch", name)
+        measure_alone(decide, watched, labels, store)
+        return store
     rehearsal = rehearse(folder, None)
-    stores = {name: _store(out, f"{rehearsal.bundle.manifest.run}-{rehearsal.engine.backend}", name) for name in sets}
-    for name, store in stores.items():
-        watched = _watched(sets[name], folder, name, console)
-        measure(rehearsal, watched, rehearsal.labels, rehearsal.config, ways(rehearsal.k)[:1], store)
-    return stores
+    store = _store(out, f"{rehearsal.bundle.manifest.run}-{rehearsal.engine.backend}", name)
+    measure(rehearsal, watched, rehearsal.labels, rehearsal.config, ways(rehearsal.k)[:1], store)
+    return store
 
 
 def _rows(scenes: Scenes, answers: dict[str, list[Store]], tried: Sequence[Way]) -> dict[str, Row]:

@@ -124,7 +124,7 @@ def _shifted(study: Study) -> str:
     if len(names) < 2:
         return f"## Clips unlike those trained on\n\n{NOT_RUN.capitalize()}: give their folders too (`--data`).\n"
     tried = [way for way in study.tried if any(way.name in study.sets[name] for name in names[1:])]
-    listed = [*(way.name for way in tried), *(other.name for other in study.others)]
+    listed = [way.name for way in tried]
     lines = [
         "## Clips unlike those trained on\n",
         "Top-1, and the difference to the method on the same clips in points.\n",
