@@ -20,6 +20,18 @@ KEEPS = {
     _ATEN.max_pool2d.default,
 }
 
+_SAME = {_ATEN.alias.default, _ATEN.detach.default}  # nothing happens there
+
+
+def without_aliases(graph: Graph) -> None:
+    """Let users of an alias (such as a `detach`) have what it is an alias of, in place: it hides a pair from them."""
+    for node in list(graph.nodes):
+        if node.target in _SAME:
+            source = node.args[0]
+            assert isinstance(source, Node)
+            node.replace_all_uses_with(source)
+            graph.erase_node(node)
+
 
 def around_every_operator(graph: Graph) -> None:
     """Repeat a pair after each operator of KEEPS that takes a dequantised value, in place."""
@@ -60,7 +72,8 @@ def _copy(graph: Graph, node: Node, like: Node) -> Node:
 
 
 def settle(program: torch.export.ExportedProgram) -> None:
-    """Both, in place; a program without pairs stays as it is."""
+    """All of it, in place; a program without pairs stays as it is, but for aliases."""
+    without_aliases(program.graph)
     around_every_operator(program.graph)
     one_for_each_user(program.graph)
     program.graph_module.recompile()

@@ -88,22 +88,22 @@ def quantise_encoders(model: AVGN, seen: Seen, done: Callable[[str], None] = lam
     return made
 
 
-def with_encoders(model: AVGN, encoders: dict[str, nn.Module]) -> AVGN:
-    """A copy of `model` with other encoders."""
+def with_parts(model: AVGN, parts: dict[str, nn.Module]) -> AVGN:
+    """A copy of `model` with other encoders, or heads."""
     made = copy.deepcopy(model)
-    for name, net in encoders.items():
+    for name, net in parts.items():
         setattr(made, name, net)
     return made.eval()
 
 
 @torch.no_grad()
-def compare(model: AVGN, encoders: dict[str, nn.Module], seen: Seen, clips: Iterable[Batch]) -> Found:
-    """What int8 changes on the clips themselves, in PyTorch."""
+def compare(model: AVGN, parts: dict[str, nn.Module], seen: Seen, clips: Iterable[Batch]) -> Found:
+    """What the quantised `parts` change on the clips themselves, in PyTorch."""
     errors = {}
-    for name, net in encoders.items():
-        pairs = [(getattr(model, name)(given), net(given)) for given in seen.inputs[name]]
+    for name, inputs in seen.inputs.items():
+        pairs = [(getattr(model, name)(given), parts[name](given)) for given in inputs]
         error = sum(float((found - wanted).square().sum()) for wanted, found in pairs)
         errors[name] = (error / sum(float(wanted.square().sum()) for wanted, _ in pairs)) ** 0.5
-    quantised = with_encoders(model, encoders)
+    quantised = with_parts(model, parts)
     same = sum(int(quantised(clip).argmax()) == label for clip, label in zip(clips, seen.labels, strict=True))
     return Found(len(seen.labels), errors, same)

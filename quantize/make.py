@@ -17,9 +17,10 @@ from avgn.network.avgn import AVGN, Batch
 from avgn.network.checkpoint import load_run
 from quantize import qat
 from quantize.calibration import Found, Seen, batches, collect, compare, quantise_encoders
+from quantize.heads import quantise_heads
 from quantize.quantizer import quantizers
 from quantize.sensitivity import FILES, Report, Step, costs_of, fall_back, some, write_report
-from quantize.state import ENCODERS, is_quantised, load_quantised, save_quantised
+from quantize.state import ENCODERS, heads_of, is_quantised, load_quantised, save_quantised, words_of
 
 HELD_OUT = 500_000  # clips from here on are neither calibrated nor trained on
 _JUDGED = 16
@@ -41,12 +42,12 @@ class Job:
 def without_training(job: Job, console: Console) -> Found:
     """Calibrate, write `job.out`, and compare with float on clips that were not calibrated on."""
     with Progress(console=console) as bar:
-        model, encoders = _calibrated(job, _composed(job, bar), bar)
-    return judge(job, model, encoders, console)
+        model, parts = _calibrated(job, _composed(job, bar), bar)
+    return judge(job, model, parts, console)
 
 
 def _calibrated(job: Job, clips: list[Batch], bar: Progress) -> tuple[AVGN, dict[str, nn.Module]]:
-    """The float model, and its encoders quantised on `clips`, which are written to `job.out`."""
+    """The float model, and its encoders and heads quantised on `clips`, which are written to `job.out`."""
     model, _ = load_run(job.run)
     seen = collect(model, bar.track(clips, description="float model"))
     task = bar.add_task("encoders", total=len(ENCODERS))
@@ -54,11 +55,24 @@ def _calibrated(job: Job, clips: list[Batch], bar: Progress) -> tuple[AVGN, dict
     report = None
     if job.sensitivity or job.fallback is not None:
         encoders, report = _weighed(model, encoders, seen, job.fallback, bar)
+    parts = encoders | quantise_heads(model, encoders, seen.inputs)
     words = "" if job.fallback is None else f", layers back in float where the error was above {job.fallback}"
-    save_quantised(job.out, job.run, encoders, f"without training, {job.words}{words}")
+    save_quantised(job.out, job.run, parts, f"without training, {job.words}{words}")
     if report is not None:
         write_report(report, job.out)
-    return model, encoders
+    return model, parts
+
+
+def heads_alone(job: Job, console: Console) -> Found:
+    """The quantised run `job.run` with its heads quantised (again), on maps of its own encoders, into `job.out`."""
+    quantised, _ = load_quantised(job.run)
+    model, _ = load_run(job.run)
+    encoders = {name: getattr(quantised, name) for name in ENCODERS}
+    with Progress(console=console) as bar:
+        seen = collect(model, bar.track(_composed(job, bar), description="float model"))
+    parts = encoders | quantise_heads(model, encoders, seen.inputs)
+    save_quantised(job.out, job.run, parts, f"{words_of(job.run)}; heads: {job.words}")
+    return judge(job, model, parts, console)
 
 
 def with_training(job: Job, settings: dict[str, Any], resume: bool, console: Console) -> Found:
@@ -84,10 +98,11 @@ def with_training(job: Job, settings: dict[str, Any], resume: bool, console: Con
     inputs = {name: torch.cat(values) for name, values in seen.inputs.items()}
     teaching = qat.Teaching(teacher, inputs, job.source, tuning)
     qat.claim(job.out, teaching, run.run, job.clips)
-    encoders = qat.tune(model, teaching, job.out, console, resume)
+    heads = heads_of(model)
+    parts = qat.tune(model, teaching, job.out, console, resume) | heads
     words = f"{tuning.features} steps of {tuning.features_batch} inputs, {tuning.clips} of {tuning.clips_batch} clips"
-    save_quantised(job.out, job.run, encoders, f"trained with quantisers, {words}; {job.words}", (*qat.LOGS, *FILES))
-    return judge(job, load_run(job.run)[0], encoders, console)
+    save_quantised(job.out, job.run, parts, f"trained with quantisers, {words}; {job.words}", (*qat.LOGS, *FILES))
+    return judge(job, load_run(job.run)[0], parts, console)
 
 
 def _weighed(
@@ -102,13 +117,13 @@ def _weighed(
     return encoders, Report(len(some(seen.inputs[ENCODERS[0]])), tuple(costs), tuple(steps))
 
 
-def judge(job: Job, model: AVGN, encoders: dict[str, nn.Module], console: Console) -> Found:
+def judge(job: Job, model: AVGN, parts: dict[str, nn.Module], console: Console) -> Found:
     """Float against int8 on clips of the same source that neither calibration nor training saw."""
     with Progress(console=console) as bar:
         watched = bar.track(range(_JUDGED), description="other clips")
         clips = batches(job.source.sample(HELD_OUT + index) for index in watched)
         seen = collect(model, clips)
-        return compare(model, encoders, seen, bar.track(clips, description="int8 model"))
+        return compare(model, parts, seen, bar.track(clips, description="int8 model"))
 
 
 def _composed(job: Job, bar: Progress) -> list[Batch]:

@@ -20,8 +20,11 @@ _INPUTS = 64
 
 
 @torch.no_grad()
-def fit_ranges(net: nn.Module, seen: Sequence[Tensor]) -> None:
-    """Set the steps of all quantisers in `net`: of weights by the weights, of activations by the batches `seen`."""
+def fit_ranges(net: nn.Module, seen: Sequence[Tensor | tuple[Tensor, ...]]) -> None:
+    """Set the steps of all quantisers in `net`: of weights by the weights, of activations by the batches `seen`.
+
+    A net of several inputs is given a tuple of them each time.
+    """
     hooks = quantizers(net)
     for place, hook in hooks.items():
         if hook.is_weight:
@@ -37,7 +40,7 @@ def fit_ranges(net: nn.Module, seen: Sequence[Tensor]) -> None:
             for hook, fit in zip(activations, fits, strict=True)
         ]
         for batch in batches:
-            net(batch)
+            net(*(batch if isinstance(batch, tuple) else (batch,)))
         for handle in handles:
             handle.remove()
     for hook, fit in zip(activations, fits, strict=True):

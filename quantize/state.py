@@ -1,7 +1,9 @@
 """A quantised run on disk: a run's folder and beside it `quantisation.json` and `quantisation.safetensors`.
 
+Three encoders are quantised and, if so wished, the heads of `glance` behind them (`quantize/heads.py`).
+
 `model.safetensors` stays the float model. The JSON holds where quantisers sit and what activations are rounded to; the
-tensors are the steps of weights and whatever quantisation changed besides, as `ENCODER/NAME`: corrected biases and,
+tensors are the steps of weights and whatever quantisation changed besides, as `PART/NAME`: corrected biases and,
 after training with quantisers, the weights themselves as int8.
 """
 
@@ -10,7 +12,7 @@ from __future__ import annotations
 import copy
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,12 +32,14 @@ from quantize.quantizer import Quantizer, Spec, install, owner, quantizers
 
 FORMAT = 1
 ENCODERS = ("frame_encoder", "sound_encoder", "focus_encoder")
+HEADS = ("frame_token", "sound_token", "patch_net")
+PARTS = ENCODERS + HEADS
 TENSORS = "quantisation.safetensors"
 
 
 @dataclass(frozen=True)
 class Quantisation:
-    """Of which run, and for each encoder which net it is and its quantisers; `made` says from what."""
+    """Of which run, which nets its encoders are, and the quantisers of each part; `made` says from what."""
 
     format: int
     run: str
@@ -56,18 +60,18 @@ def is_quantised(folder: Path) -> bool:
 
 
 def save_quantised(
-    folder: Path, source: Path, encoders: dict[str, nn.Module], made: str, keep: Sequence[str] = ()
+    folder: Path, source: Path, parts: Mapping[str, nn.Module], made: str, keep: Sequence[str] = ()
 ) -> None:
-    """Write `folder` whole: the run `source` and its quantised `encoders`; of what was there, only `keep` stays.
+    """Write `folder` whole: the run `source` and its quantised `parts`; of what was there, only `keep` stays.
 
     Raises InputError where it cannot.
     """
     model, run = load_run(source)
     tensors: dict[str, Tensor] = {}
-    for name in ENCODERS:
+    for name, net in parts.items():
         plain_state = fuse_norms(copy.deepcopy(getattr(model, name))).state_dict()
-        tensors |= {f"{name}/{key}": value for key, value in _changed(encoders[name], plain_state).items()}
-    specs = {name: tuple(hook.spec for hook in quantizers(encoders[name]).values()) for name in ENCODERS}
+        tensors |= {f"{name}/{key}": value for key, value in _changed(net, plain_state).items()}
+    specs = {name: tuple(hook.spec for hook in quantizers(net).values()) for name, net in parts.items()}
     table = Quantisation(FORMAT, run.run, run.labels, nets_of(run.config), specs, made)
     with replace_folder(folder) as place:
         for name in ("model.safetensors", "run.json"):
@@ -92,11 +96,11 @@ def _weights(net: nn.Module) -> dict[str, Quantizer]:
     """The quantisers of weights by the weights' keys in the net's state."""
     names = {module: name for name, module in net.named_modules()}
     hooks = {place: hook for place, hook in quantizers(net).items() if hook.is_weight}
-    return {f"{names[owner(net, place)]}.weight": hook for place, hook in hooks.items()}
+    return {f"{names[owner(net, place)]}.weight".removeprefix("."): hook for place, hook in hooks.items()}
 
 
 def load_quantised(folder: Path) -> tuple[AVGN, Run]:
-    """A run whose three encoders are quantised, in evaluation mode.
+    """A run whose encoders, and perhaps heads, are quantised, in evaluation mode.
 
     Raises UsageError where it has no quantisation, InputError where that is broken or of another run.
     """
@@ -106,7 +110,7 @@ def load_quantised(folder: Path) -> tuple[AVGN, Run]:
     model, run = load_run(folder)
     table = _table(folder, run)
     tensors = _tensors(folder / TENSORS)
-    for name in ENCODERS:
+    for name in table.specs:
         net = fuse_norms(getattr(model, name))
         state = net.state_dict()
         install(net, table.specs[name])
@@ -123,6 +127,17 @@ def load_quantised(folder: Path) -> tuple[AVGN, Run]:
     return model.eval(), run
 
 
+def heads_of(model: AVGN) -> dict[str, nn.Module]:
+    """The quantised heads of a model; nothing where they are in float."""
+    heads = {name: getattr(model, name) for name in HEADS}
+    return heads if all(map(quantizers, heads.values())) else {}
+
+
+def words_of(folder: Path) -> str:
+    """From what a quantised run was made."""
+    return _table(folder, read_run(folder)).made
+
+
 def _table(folder: Path, run: Run) -> Quantisation:
     path = folder / QUANTISATION
     table = build(Quantisation, parse_json(path.read_bytes(), str(path)), str(path))
@@ -130,7 +145,7 @@ def _table(folder: Path, run: Run) -> Quantisation:
         raise InputError(f"{path}: format {table.format} is not known to this version, which reads {FORMAT}.")
     if (table.run, table.labels) != (run.run, run.labels):
         raise InputError(f"{path}: belongs to the run {table.run}, or other labels, not to {run.run}; quantise again.")
-    if table.nets != nets_of(run.config) or set(table.specs) != set(ENCODERS):
+    if table.nets != nets_of(run.config) or set(table.specs) not in (set(ENCODERS), set(PARTS)):
         raise InputError(f"{path}: is for other encoders than this run has; quantise it again.")
     return table
 
@@ -141,8 +156,8 @@ def _tensors(path: Path) -> dict[str, Tensor]:
     except (OSError, SafetensorError) as fault:
         raise InputError(f"{path}: not a readable safetensors file ({fault}); quantise the run again.") from fault
     for key, value in tensors.items():
-        if not key.startswith(tuple(f"{name}/" for name in ENCODERS)):
-            raise InputError(f"{path}: {key!r} belongs to no encoder; quantise the run again.")
+        if not key.startswith(tuple(f"{name}/" for name in PARTS)):
+            raise InputError(f"{path}: {key!r} belongs to no quantised part; quantise the run again.")
         if not bool(value.isfinite().all()):
             raise InputError(f"{path}: {key!r} holds values that are not finite; quantise the run again.")
     return tensors

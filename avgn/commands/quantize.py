@@ -1,4 +1,4 @@
-"""`avgn quantize`: the encoders of a run in int8, calibrated on real clips, for exports with `--precision int8`."""
+"""`avgn quantize`: encoders and heads of a run in int8, calibrated on real clips, for `--precision int8`."""
 
 from __future__ import annotations
 
@@ -27,10 +27,13 @@ def quantize(
         float | None,
         typer.Option("--fallback", min=0.0, help="Worst layers go back to float until encoders err by this much."),
     ] = None,
+    heads: Annotated[
+        bool, typer.Option("--heads", help="RUN is quantised: keep its encoders, quantise the layers behind them.")
+    ] = False,
     seed: Annotated[int, typer.Option("--seed", help="Same seed, same clips.")] = 0,
     json: JsonOption = False,
 ) -> None:
-    """Quantise frame, sound and focus encoders to int8, without training or (--qat) with it."""
+    """Quantise encoders and the layers behind them to int8, without training or (--qat) with it."""
     made = import_extra("quantize.make", "quantize", "avgn quantize")
     sources = import_extra("avgn.data.source", "train", "avgn quantize")
     checkpoint = import_extra("avgn.network.checkpoint", "train", "avgn quantize")
@@ -41,6 +44,8 @@ def quantize(
     given = {"features": feature_steps, "clips": steps}
     if not qat and (resume or any(value is not None for value in given.values())):
         raise UsageError("--feature-steps, --steps and --resume are for training: give --qat with them.")
+    if heads and (qat or sensitivity or fallback is not None):
+        raise UsageError("--heads keeps encoders as they are: leave --qat, --sensitivity and --fallback away.")
     about = checkpoint.read_run(run)
     source = sources.open_source(data, about.config, seed)
     if source.labels != about.labels:
@@ -53,7 +58,7 @@ def quantize(
         chosen = {name: value for name, value in given.items() if value is not None}
         found = made.with_training(job, chosen | {"seed": seed}, resume, screen)
     else:
-        found = made.without_training(job, screen)
+        found = (made.heads_alone if heads else made.without_training)(job, screen)
     if json:
         print_json({"out": str(out), **asdict(found)})
         return

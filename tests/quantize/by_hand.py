@@ -10,7 +10,7 @@ from torch import nn
 from avgn.config import Config
 from avgn.network.avgn import AVGN
 from avgn.network.checkpoint import new_run, save_run
-from quantize.calibration import with_encoders
+from quantize.calibration import with_parts
 from quantize.ptq import HALF, fuse_norms
 from quantize.quantizer import Spec, install, owner, quantizers
 from quantize.state import ENCODERS, save_quantised
@@ -35,4 +35,4 @@ def quantised_by_hand(folder: Path, config: Config, labels: tuple[str, ...]) -> 
         encoders[name] = net
         net.get_submodule(layer).bias.data += 0.01  # as a corrected bias
     save_quantised(folder / "int8", folder / "float", encoders, "by hand")
-    return with_encoders(model, encoders)
+    return with_parts(model, encoders)
