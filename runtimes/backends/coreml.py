@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from avgn.errors import InputError, MissingError, ProofError
 from avgn.extras import import_extra
 from runtimes.backends import Arrays, check_inputs
-from runtimes.backends.loaded import GraphEngine
+from runtimes.backends.loaded import GraphEngine, LoadedGraph
 
 if TYPE_CHECKING:
     from avgn.bundle import Bundle, GraphRecord, TensorSpec
@@ -36,7 +36,7 @@ class CoreMlEngine(GraphEngine["CoreMlGraph"]):
         super().__init__(precision, os.cpu_count() or 1, load)  # threads are Core ML's own choice, on whatever unit
 
 
-class CoreMlGraph:
+class CoreMlGraph(LoadedGraph):
     """A loaded `model` (coremltools.models.MLModel) behind the contract; `keep` lives as long as it."""
 
     def __init__(self, record: GraphRecord, model: Any, keep: object = None) -> None:

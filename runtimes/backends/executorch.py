@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from avgn.errors import InputError, MissingError
 from runtimes.backends import Arrays, check_inputs
 from runtimes.backends.checks import check_graph, last_line, only_file
-from runtimes.backends.loaded import GraphEngine
+from runtimes.backends.loaded import GraphEngine, LoadedGraph
 from runtimes.machine import usable_cores
 
 if TYPE_CHECKING:
@@ -22,12 +22,15 @@ NAME = "executorch"
 
 
 class ExecuTorchEngine(GraphEngine["_Method"]):
-    """One method a graph; the four of a decision at once, others when first run. The thread pool is the process's."""
+    """One method a graph; the four of a decision at once, others when first run.
+
+    The thread pool is the process's: several calls go one after the other, each on all threads.
+    """
 
     backend = NAME
 
 
-class _Method:
+class _Method(LoadedGraph):
     """A loaded method and the inputs of its last run."""
 
     def __init__(self, record: GraphRecord, method: Any) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from numpy.typing import NDArray
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class LoadedGraph(Protocol):
-    """One graph, ready to run."""
+    """One graph, ready to run; classes that inherit from it make several calls one after the other."""
 
     def run(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
         """See `runtimes.backends.Engine`."""
@@ -23,6 +23,15 @@ class LoadedGraph(Protocol):
     def bare(self) -> Callable[[], object]:
         """See `runtimes.backends.LoadedEngine`."""
         ...
+
+    def run_each(self, sets: Sequence[Arrays]) -> list[dict[str, NDArray[Any]]]:
+        """See `GraphEngine`."""
+        return [self.run(inputs) for inputs in sets]
+
+    def bare_each(self, count: int) -> Callable[[], object]:
+        """See `GraphEngine`."""
+        call = self.bare()
+        return lambda: [call() for _ in range(count)]
 
 
 G = TypeVar("G", bound=LoadedGraph)
@@ -45,6 +54,14 @@ class GraphEngine(Generic[G]):
     def bare(self, graph: str) -> Callable[[], object]:
         """The engine's own call on the inputs of the last `run` (see `runtimes.backends.LoadedEngine`)."""
         return self._graph(graph).bare()
+
+    def run_each(self, graph: str, sets: Sequence[Arrays]) -> list[dict[str, NDArray[Any]]]:
+        """What `run` gives for each set of inputs, side by side where `graph` was loaded for that."""
+        return self._graph(graph).run_each(sets)
+
+    def bare_each(self, graph: str, count: int) -> Callable[[], object]:
+        """What `run_each` asks of the engine for `count` sets of inputs, those of the last runs."""
+        return self._graph(graph).bare_each(count)
 
     def _graph(self, name: str) -> G:
         if name not in self._graphs:

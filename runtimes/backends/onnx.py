@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from avgn.errors import InputError, MissingError
 from runtimes.backends import Arrays, check_inputs
 from runtimes.backends.checks import check_graph, last_line, only_file
-from runtimes.backends.loaded import GraphEngine
+from runtimes.backends.lanes import Lanes, lanes_of
+from runtimes.backends.loaded import GraphEngine, LoadedGraph
 from runtimes.machine import usable_cores
 
 if TYPE_CHECKING:
@@ -32,18 +33,23 @@ TYPES = {
 }
 
 
-class OnnxEngine(GraphEngine["_Graph"]):
-    """One session a graph; the four of a decision at once, others when first run."""
+class OnnxEngine(GraphEngine[LoadedGraph]):
+    """One session a graph; the four of a decision at once, others when first run.
+
+    On the CPU a graph that a decision calls several times has one thread, and is called from several.
+    """
 
     backend = NAME
 
     @property
     def provider(self) -> str:
-        """What really computes `glance`, such as CUDAExecutionProvider."""
-        return str(self._graphs["glance"].session.get_providers()[0])
+        """What really computes, such as CUDAExecutionProvider."""
+        select = self._graphs["select"]
+        assert isinstance(select, _Graph), "a decision calls it once"
+        return str(select.session.get_providers()[0])
 
 
-class _Graph:
+class _Graph(LoadedGraph):
     """A session and the inputs of its last run."""
 
     def __init__(self, record: GraphRecord, session: Any) -> None:
@@ -77,12 +83,15 @@ def open_engine(bundle: Bundle, precision: str, threads: int | None, cache: Path
 
     count = threads or usable_cores()
 
-    def load(graph: str) -> _Graph:
+    def load(graph: str) -> LoadedGraph:
         record = bundle.record(graph, NAME, precision)
         data = only_file(bundle, record, NAME, ".onnx")
         chosen = providers(onnxruntime.get_available_providers(), precision, _engines(cache, record.files[0].sha256))
+        lanes = lanes_of(bundle, record, count) if chosen[0][0] == PREFERRED[2] else 1
         try:
-            return _Graph(record, onnxruntime.InferenceSession(data, _options(count), providers=chosen))
+            how = _options(1 if lanes > 1 else count)
+            session = onnxruntime.InferenceSession(data, how, providers=chosen)
+            return Lanes([_Graph(record, session) for _ in range(lanes)]) if lanes > 1 else _Graph(record, session)
         except Exception as fault:  # its exceptions have no base of their own
             if type(fault).__name__ in UNREADABLE:
                 raise InputError(f"{bundle.path}: {NAME} cannot read {graph} ({last_line(fault)}).") from fault

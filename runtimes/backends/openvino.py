@@ -45,14 +45,6 @@ class OpenVinoEngine(GraphEngine["_Graph"]):
         self._count = count
         self.threads = max(graph.threads for graph in self._graphs.values())
 
-    def run_each(self, graph: str, sets: Sequence[Arrays]) -> list[dict[str, NDArray[Any]]]:
-        """Run `graph` on each set of inputs, side by side where each has buffers of its own."""
-        return self._graph(graph).run_each(sets)
-
-    def bare_each(self, graph: str, count: int) -> Callable[[], object]:
-        """What `run_each` asks of the engine for `count` sets of inputs, those of the last runs."""
-        return self._graph(graph).bare_each(count)
-
     def buffers(self, graph: str, count: int) -> list[dict[str, NDArray[Any]]]:
         """`count` sets of input arrays, each with an infer request of its own: running one binds nothing anew."""
         return self._graph(graph).buffers(count)

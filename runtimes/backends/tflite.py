@@ -13,7 +13,8 @@ from avgn.contract import TensorSpec
 from avgn.errors import InputError, MissingError, ProofError
 from runtimes.backends import Arrays, check_inputs
 from runtimes.backends.checks import check_graph, last_line, only_file
-from runtimes.backends.loaded import GraphEngine
+from runtimes.backends.lanes import Lanes, lanes_of
+from runtimes.backends.loaded import GraphEngine, LoadedGraph
 from runtimes.machine import usable_cores
 
 try:
@@ -27,13 +28,16 @@ if TYPE_CHECKING:
 NAME = "tflite"
 
 
-class TfliteEngine(GraphEngine["_Graph"]):
-    """A signature runner a graph; graphs that share a file share an interpreter, so that weights are held once."""
+class TfliteEngine(GraphEngine[LoadedGraph]):
+    """A signature runner a graph; graphs that share a file share an interpreter, so that weights are held once.
+
+    A graph that a decision calls several times has as many interpreters as threads, of one thread each.
+    """
 
     backend = NAME
 
 
-class _Graph:
+class _Graph(LoadedGraph):
     """A signature: the caller's floats are stored as the file wants them, and its outputs read back as floats."""
 
     def __init__(self, record: GraphRecord, interpreter: Any) -> None:
@@ -87,8 +91,12 @@ def open_engine(bundle: Bundle, precision: str, threads: int | None, cache: Path
     count = threads or usable_cores()
     interpreters: dict[str, Any] = {}  # by digest of the file: what was read and verified once is not read again
 
-    def load(graph: str) -> _Graph:
+    def load(graph: str) -> LoadedGraph:
         record = bundle.record(graph, NAME, precision)
+        lanes = lanes_of(bundle, record, count)
+        if lanes > 1:
+            data = only_file(bundle, record, NAME, ".tflite")
+            return Lanes([_Graph(record, _interpreter(data, 1, record, bundle)) for _ in range(lanes)])
         digest = record.files[0].sha256
         if digest not in interpreters or len(record.files) > 1:
             interpreters[digest] = _interpreter(only_file(bundle, record, NAME, ".tflite"), count, record, bundle)

@@ -107,6 +107,19 @@ def test_inputs_go_by_name_and_wrong_ones_are_named(engine):
         engine.run("focus", {"patch": np.zeros((1, 3, 32, 32))})
 
 
+@pytest.mark.parametrize("variant", [one for one in VARIANTS if one[0] == "onnx"], ids="-".join)
+def test_glances_side_by_side_are_the_very_glances_of_one_thread(converted, variant, tmp_path):
+    bundle = write(tmp_path, converted, variant)
+    one, two = (open_engine(bundle, *variant, threads=count) for count in (1, 2))
+    sets = [inputs_of("glance", seed) for seed in range(5)]
+    for each, inputs in zip(two.run_each("glance", sets), sets, strict=True):
+        truth = one.run("glance", inputs)
+        assert all(np.array_equal(each[name], truth[name]) for name in truth)
+        assert_same(two, "glance", inputs, each)
+    two.bare_each("glance", 5)()
+    assert two.threads == 2 and two.provider == "CPUExecutionProvider"
+
+
 def test_a_bare_call_and_the_threads(engine):
     engine.run("focus", inputs_of("focus", 5))
     engine.bare("focus")()

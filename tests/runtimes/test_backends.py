@@ -13,6 +13,8 @@ from avgn.bundle import BundleWriter, open_bundle
 from avgn.contract import contract
 from avgn.errors import InputError, MissingError, ProofError, UsageError
 from runtimes.backends import Backend, choose_variant, open_engine
+from runtimes.backends.lanes import Lanes
+from runtimes.backends.loaded import LoadedGraph
 
 GRAPHS = tuple(tiny.MACS)
 
@@ -187,6 +189,36 @@ def test_a_call_that_fails_among_others_is_told_when_none_is_running_any_more(wi
     with pytest.raises(MissingError, match="glance could not be run"):
         wide._graphs["glance"]._infer([Request(name) for name in "abc"])
     assert events == [f"{step} {name}" for step in ("start", "wait") for name in "abc"]
+
+
+def test_lanes_share_out_the_calls_and_wait_for_all_when_one_fails():
+    ran = []
+
+    class Graph(LoadedGraph):
+        def __init__(self, number):
+            self.number = number
+
+        def run(self, inputs):
+            if inputs.get("bad") is not None:
+                raise MissingError("glance could not be run")
+            ran.append(self.number)
+            return {"x": inputs["x"] * 2}
+
+        def bare(self):
+            return lambda: ran.append(-self.number)
+
+    lanes = Lanes([Graph(number) for number in (1, 2, 3)])
+    sets = [{"x": np.full(1, number)} for number in range(7)]
+    assert [int(found["x"][0]) for found in lanes.run_each(sets)] == [0, 2, 4, 6, 8, 10, 12]
+    assert sorted(ran) == [1, 1, 1, 2, 2, 3, 3]
+    ran.clear()
+    lanes.bare_each(4)()
+    assert sorted(ran) == [-3, -2, -1, -1]
+    ran.clear()
+    with pytest.raises(MissingError, match="could not be run"):
+        lanes.run_each([{"bad": sets[0]["x"]}, *sets[1:]])
+    assert sorted(ran) == [2, 2, 3, 3]  # the failed lane stops, the others end
+    assert lanes.run_each([]) == []
 
 
 def test_threads_and_names(bundle):

@@ -88,6 +88,21 @@ def test_a_bare_call_works_on_the_inputs_of_the_last_run(engine):
     np.testing.assert_array_equal(engine.bare("focus")()["local"], expected["local"])
 
 
+def test_glances_side_by_side_are_the_very_glances_of_one_thread(bundle, engine):
+    """Their interpreters are apart: no call reads what another wrote."""
+    two = open_engine(bundle, "tflite", threads=2)
+    sets = [inputs_of("glance", seed) for seed in range(5)]
+    for _ in range(3):
+        found = two.run_each("glance", sets)
+        for each, inputs in zip(found, sets, strict=True):
+            truth = engine.run("glance", inputs)
+            assert all(np.array_equal(each[name], truth[name]) for name in truth)
+            assert_same(each, tiny.reference("glance", inputs))
+    two.bare_each("glance", 5)()
+    with pytest.raises(InputError, match="glance: expected the inputs"):
+        two.run_each("glance", [sets[0], {}])
+
+
 def test_threads_files_and_interpreters(bundle, engine):
     assert (engine.backend, engine.precision, engine.threads) == ("tflite", "fp32", 1)
     assert open_engine(bundle, "tflite").threads >= 1
