@@ -72,7 +72,7 @@ def by_hand(x, step, zero, low, high):
     return ((stored - zero) * np.float32(step)).astype(np.float32)
 
 
-@pytest.mark.parametrize("spelling", ["fake", "unsigned", "unfolded"])
+@pytest.mark.parametrize("spelling", ["plain", "fake", "unsigned", "unfolded"])
 @pytest.mark.parametrize(("step", "zero", "low", "high"), [(0.5, 3, -128, 127), (0.25, -128, -128, 127)])
 def test_activations_round_half_to_even_and_are_clamped(spelling, step, zero, low, high):
     hook = Quantizer(Spec("pre_hooks.x/conv2d/0__0.0", low, high, step, zero))
@@ -83,6 +83,17 @@ def test_activations_round_half_to_even_and_are_clamped(spelling, step, zero, lo
     np.testing.assert_array_equal((hook.stored(x).float().numpy() - zero) * step, wanted)
     hook.on = False
     assert hook(x) is x
+
+
+def test_rounding_in_pytorch_is_that_of_its_operator_with_its_gradient():
+    x = 3 * torch.randn(100_000, generator=torch.Generator().manual_seed(0))
+    hook, found = Quantizer(Spec("pre_hooks.x/conv2d/0__0.0", -128, 127, 0.0235294, -28)), {}
+    for spelling in ("plain", "fake"):
+        hook.spelling, given = spelling, x.clone().requires_grad_()
+        hook(given).square().sum().backward()
+        found[spelling] = hook(x), given.grad
+    assert all(torch.equal(*pair) for pair in zip(*found.values(), strict=True))
+    assert 0 < float((found["plain"][1] == 0).float().mean()) < 0.9
 
 
 def test_weights_are_rounded_channel_by_channel():
