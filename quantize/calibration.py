@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -65,6 +65,20 @@ def collect(model: AVGN, clips: Iterable[Batch], each: int = EACH) -> Seen:
         for name, given in parts.items():
             seen.inputs[name].append(_spread(torch.cat(given), each))
     return seen
+
+
+def lessons(model: AVGN, samples: Iterable[Sample]) -> dict[str, Tensor]:
+    """What the encoders learn from: more inputs of each clip than calibration needs, and more patches than it chooses.
+
+    Raises InputError for broken clips.
+    """
+    config = model.config
+    model.config = replace(config, chosen=min(EACH, config.snippets))
+    try:
+        seen = collect(model, (on_device(collate([sample])[0], torch.device("cpu")) for sample in samples), 2 * EACH)
+    finally:
+        model.config = config
+    return {name: torch.cat(values) for name, values in seen.inputs.items()}
 
 
 def _note(into: list[Tensor]) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from rich.console import Console
 from rich.progress import Progress
 from torch import nn
@@ -16,14 +15,15 @@ from avgn.errors import UsageError
 from avgn.network.avgn import AVGN, Batch
 from avgn.network.checkpoint import load_run
 from quantize import qat
-from quantize.calibration import Found, Seen, batches, collect, compare, quantise_encoders
+from quantize.calibration import Found, Seen, batches, collect, compare, lessons, quantise_encoders
 from quantize.heads import quantise_heads
 from quantize.quantizer import quantizers
 from quantize.sensitivity import FILES, Report, Step, costs_of, fall_back, some, write_report
-from quantize.state import ENCODERS, heads_of, is_quantised, load_quantised, save_quantised, words_of
+from quantize.state import ENCODERS, is_quantised, load_quantised, save_quantised, words_of
 
 HELD_OUT = 500_000  # clips from here on are neither calibrated nor trained on
 _JUDGED = 16
+_BATCH = 64  # inputs of an encoder at once
 
 
 @dataclass(frozen=True)
@@ -90,16 +90,16 @@ def with_training(job: Job, settings: dict[str, Any], resume: bool, console: Con
         raise UsageError(f"{job.out}: its training is finished, or was none; leave --resume away to make it anew.")
     teacher, run = load_run(job.run)
     with Progress(console=console) as bar:
-        clips = _composed(job, bar)
         if not (resume and unfinished):
-            _calibrated(job, clips, bar)
+            _calibrated(job, _composed(job, bar), bar)
         model, _ = load_quantised(job.out)
-        seen = collect(teacher, bar.track(clips, description="inputs of encoders"), run.config.snippets)
-    inputs = {name: torch.cat(values) for name, values in seen.inputs.items()}
+        watched = bar.track(range(tuning.inputs_of), description="inputs of encoders")
+        inputs = lessons(teacher, (job.source.sample(index) for index in watched))
     teaching = qat.Teaching(teacher, inputs, job.source, tuning)
     qat.claim(job.out, teaching, run.run, job.clips)
-    heads = heads_of(model)
-    parts = qat.tune(model, teaching, job.out, console, resume) | heads
+    encoders = qat.tune(model, teaching, job.out, console, resume)
+    batched = {name: values.split(_BATCH) for name, values in inputs.items()}
+    parts = encoders | quantise_heads(teacher, encoders, batched)  # for the maps as they are now
     words = f"{tuning.features} steps of {tuning.features_batch} inputs, {tuning.clips} of {tuning.clips_batch} clips"
     save_quantised(job.out, job.run, parts, f"trained with quantisers, {words}; {job.words}", (*qat.LOGS, *FILES))
     return judge(job, load_run(job.run)[0], parts, console)

@@ -1,12 +1,13 @@
 """Training with quantisers in place (QAT): the encoders learn to give with int8 what they gave in float.
 
-It starts from a quantisation without training and changes only weights and biases of the three encoders; steps and
-ranges stay, and so does all that is float: attention, selection, decision. Two phases, both on `avgn.training.loop`:
+It starts from a quantisation without training and changes weights, biases and steps of activations of the encoders
+that gain by it; all else stays. Two phases, both on `avgn.training.loop`:
 
 * `features`: each encoder on its own inputs, collected once from a number of clips, is drawn towards the maps that its
-  float self makes of them. No clips are composed and nothing but encoders runs: this is the cheap and larger part.
-* `clips`: the whole network on ever new clips: its answers and saliency towards those of the float network, its maps
-  as before, and the losses of training.
+  float self makes of them, and towards the tokens that the network makes of these. No clips are composed and nothing
+  but encoders runs: this is the cheap and larger part.
+* `clips`, if asked for: the whole network on ever new clips: its answers and saliency towards those of the float
+  network, its maps as before, and the losses of training.
 
 Rounding passes gradients straight through where nothing is clamped. Weights are trained in units of their own int8
 steps: folded batch norms give channels scales of any size, and one learning rate then fits all of them.
@@ -32,6 +33,7 @@ from avgn.data.samples import ClipSource, Truth, collate, on_device
 from avgn.errors import InputError
 from avgn.files import parse_json, write_file
 from avgn.network.avgn import AVGN, Batch, unfold
+from avgn.network.encoders import pool
 from avgn.schema import plain
 from avgn.training.branches import Outputs, run_branches
 from avgn.training.loop import Phase, make_fabric, run_phase
@@ -45,27 +47,36 @@ from quantize.state import ENCODERS
 IDENTITY = "qat.json"  # what an unfinished training is of
 LOGS = ("metrics-features.csv", "metrics-clips.csv", "tensorboard")
 FIRST_CLIP = 1_000_000  # clips before are for calibration
-_FLOAT = tuple(part for part in PARTS if part not in ENCODERS)
-_BIAS_UNIT = 0.05  # biases stand beside normalised sums, which are of size 1
+_READERS = {"frame_encoder": "frame_token", "sound_encoder": "sound_token", "focus_encoder": "fusion.local"}
+_BIAS_UNIT = 0.1  # biases stand beside normalised sums, which are of size 1
 
 
 @dataclass(frozen=True)
 class Tuning:
-    """How long and how strongly. `rate` is in int8 steps of a weight per update; `task` weighs the training losses."""
+    """Which encoders learn, for how long and how strongly.
 
-    features: int = 400
-    features_batch: int = 12
-    clips: int = 60
+    `inputs_of` is from how many clips the inputs of the first phase come. `rate` is in int8 steps of a weight per
+    update; `task` weighs the training losses.
+    """
+
+    learners: tuple[str, ...] = ("sound_encoder",)
+    inputs_of: int = 64
+    features: int = 800
+    features_batch: int = 16
+    clips: int = 0
     clips_batch: int = 4
-    rate: float = 0.003
+    rate: float = 0.02
     clips_rate: float = 0.002
     task: float = 0.1
     seed: int = 0
     save_every: int = 20
 
     def __post_init__(self) -> None:
-        if min(self.features, self.clips) < 0 or min(self.features_batch, self.clips_batch, self.save_every) < 1:
-            raise ValueError("steps must be at least 0, batches and save_every at least 1")
+        counts = self.inputs_of, self.features_batch, self.clips_batch, self.save_every
+        if min(self.features, self.clips) < 0 or min(counts) < 1:
+            raise ValueError("steps must be at least 0, batches, inputs_of and save_every at least 1")
+        if not self.learners or not set(self.learners) <= set(ENCODERS):
+            raise ValueError(f"learners must be of {', '.join(ENCODERS)}")
         if min(self.rate, self.clips_rate) <= 0 or self.task < 0:
             raise ValueError("rates must be above 0, task at least 0")
 
@@ -106,12 +117,13 @@ def tune(model: AVGN, teaching: Teaching, folder: Path, console: Console, resume
     """
     tuning, fabric = teaching.tuning, make_fabric("32-true")
     teaching.teacher.eval().requires_grad_(False).to(fabric.device)
-    for name in ENCODERS:
+    for name in tuning.learners:
         _count_in_steps(getattr(model, name))
     for phase, rate in ((_features(teaching), tuning.rate), (_clips(teaching), tuning.clips_rate)):
         if phase.steps:
             model = run_phase(fabric, model, phase, _recipe(tuning, rate), folder, console, resume, 0)
-    return {name: _settled(getattr(model.cpu(), name)) for name in ENCODERS}
+    model = model.cpu()
+    return {name: _settled(getattr(model, name)) for name in ENCODERS}
 
 
 def claim(folder: Path, teaching: Teaching, run: str, clips: int) -> None:
@@ -130,6 +142,9 @@ def _recipe(tuning: Tuning, rate: float) -> Recipe:
 def _count_in_steps(net: nn.Module) -> None:
     """Layers that stay in float are counted in the steps that they would have."""
     hooks = {owner(net, place): hook for place, hook in quantizers(net).items() if hook.is_weight}
+    for hook in quantizers(net).values():
+        if not hook.is_weight:
+            hook.learn()
     for layer in [module for module in net.modules() if isinstance(module, (nn.Conv2d, nn.Linear))]:
         steps = hooks[layer].steps if layer in hooks else weight_steps(layer.weight, Spec("", *WHOLE, axis=0))
         shape = [-1] + [1] * (layer.weight.ndim - 1)
@@ -139,11 +154,12 @@ def _count_in_steps(net: nn.Module) -> None:
 
 
 def _settled(net: nn.Module) -> nn.Module:
-    """`net` with plain parameters, its weights rounded: what is stored is what was computed with."""
+    """`net` with plain parameters and plain steps, its weights rounded: what is stored is what was computed with."""
     for layer in [module for module in net.modules() if parametrize.is_parametrized(module)]:
         for name in list(layer.parametrizations):  # type: ignore[arg-type]
             parametrize.remove_parametrizations(layer, name)
     for place, hook in quantizers(net).items():
+        hook.settle()
         if hook.is_weight:
             weight = weight_of(net, place)
             weight.data = hook(weight.detach()).contiguous()
@@ -152,7 +168,8 @@ def _settled(net: nn.Module) -> nn.Module:
 
 def _features(teaching: Teaching) -> Phase:
     """Phase 1: one input of each encoder is an item, drawn at random."""
-    tuning, inputs = teaching.tuning, teaching.inputs
+    tuning, teacher = teaching.tuning, teaching.teacher
+    inputs = {name: teaching.inputs[name] for name in tuning.learners}
 
     def item(index: int) -> list[Tensor]:
         random = np.random.default_rng([tuning.seed, index])
@@ -161,15 +178,18 @@ def _features(teaching: Teaching) -> Phase:
     def step(model: AVGN, batch: Sequence[Tensor]) -> dict[str, Tensor]:
         terms = {}
         for name, given in zip(inputs, batch, strict=True):
+            given = given.contiguous(memory_format=torch.channels_last)
+            found, reads = getattr(model, name)(given), teacher.get_submodule(_READERS[name])
             with torch.no_grad():
-                wanted = getattr(teaching.teacher, name)(given)
-            terms[name] = relative_error(getattr(model, name)(given), wanted)
+                wanted = getattr(teacher, name)(given)
+            terms[name] = relative_error(found, wanted)
+            terms[_READERS[name]] = relative_error(reads(pool(found)), reads(pool(wanted)))
         return _checked(terms)
 
     def together(items: list[list[Tensor]]) -> list[Tensor]:
         return [torch.stack(values) for values in zip(*items, strict=True)]
 
-    return Phase("features", tuning.features, tuning.features_batch, item, together, step, _FLOAT)
+    return Phase("features", tuning.features, tuning.features_batch, item, together, step, _others(tuning))
 
 
 def _clips(teaching: Teaching) -> Phase:
@@ -190,7 +210,12 @@ def _clips(teaching: Teaching) -> Phase:
         found = _checked(terms | {"task": tuning.task * task})
         return found | {"top1": (out.logits.detach().argmax(1) == truth.label).float().mean()}
 
-    return Phase("clips", tuning.clips, tuning.clips_batch, item, collate, step, _FLOAT)
+    return Phase("clips", tuning.clips, tuning.clips_batch, item, collate, step, _others(tuning))
+
+
+def _others(tuning: Tuning) -> tuple[str, ...]:
+    """The parts that keep what they have."""
+    return tuple(part for part in PARTS if part not in tuning.learners)
 
 
 def _distillation(

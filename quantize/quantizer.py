@@ -8,8 +8,9 @@ disk speak of the same numbers. They hang in NNCF's hooks: before or after a fun
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
@@ -24,6 +25,7 @@ from avgn.errors import InputError
 # unfolded: pairs for both (LiteRT).
 Spelling = Literal["plain", "fake", "folded", "unsigned", "unfolded"]
 FOLDED = ("folded", "unsigned")
+STRETCH = 0.3  # by how much of itself a step grows where a weight moves by one of its own
 _Q = torch.ops.quantized_decomposed
 
 
@@ -51,33 +53,43 @@ class Spec:
 class _Round(torch.autograd.Function):
     """Rounding to whole steps: the same as PyTorch's operator, bit for bit, and six times faster on a CPU.
 
-    Gradients pass straight through where nothing is clamped.
+    Gradients pass straight through where nothing is clamped; that of the step is LSQ's (Esser 2020).
     """
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, step: Tensor, low: int, high: int) -> Tensor:
         """`x` of any shape, one `step` (float32, as is its inverse), the ends in steps from 0 -> the shape of `x`."""
         size = float(step)
-        ctx.save_for_backward(x)
-        ctx.ends = (low - 0.5) * size, (high + 0.5) * size
-        return x.mul(float(1 / step)).round_().clamp_(low, high).mul_(size)
+        rounded = x.mul(float(1 / step)).round_().clamp_(low, high).mul_(size)
+        ctx.save_for_backward(x, rounded)
+        ctx.size, ctx.ends = size, ((low - 0.5) * size, (high + 0.5) * size)
+        return rounded
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:
-        """The gradient of `x`."""
-        return torch.ops.aten.hardtanh_backward(grads[0], *ctx.saved_tensors, *ctx.ends), None, None, None
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor | None, None, None]:
+        """Gradients of `x` and, where it learns, of the step."""
+        x, rounded = ctx.saved_tensors
+        passed = torch.ops.aten.hardtanh_backward(grads[0], x, *ctx.ends)
+        if not ctx.needs_input_grad[1]:
+            return passed, None, None, None
+        return passed, ((grads[0] * rounded).sum() - (passed * x).sum()) / ctx.size, None, None
 
 
 class Quantizer(nn.Module):
-    """Rounds what passes to the values that int8 can hold. `on` False lets everything pass as it is."""
+    """Rounds what passes to the values that int8 can hold. `on` False lets everything pass as it is.
+
+    While it learns, an activation's step is that of its spec times exp(`stretch` * STRETCH).
+    """
 
     steps: Tensor
     zeros: Tensor
+    stretch: nn.Parameter | None
 
     def __init__(self, spec: Spec, channels: int = 1) -> None:
         super().__init__()
         self.spec, self.on = spec, True
         self.spelling: Spelling = "plain"
+        self.register_parameter("stretch", None)
         if spec.axis is not None:
             self.register_buffer("steps", torch.ones(channels))
             self.register_buffer("zeros", torch.zeros(channels, dtype=torch.int32), persistent=False)
@@ -86,6 +98,16 @@ class Quantizer(nn.Module):
     def is_weight(self) -> bool:
         """Whether it quantises weights, channel by channel."""
         return self.spec.axis is not None
+
+    def learn(self) -> None:
+        """From here on the step of an activation can be trained."""
+        self.stretch = nn.Parameter(torch.zeros(()))
+
+    def settle(self) -> None:
+        """The step that was learnt becomes the spec's; nothing is left to train."""
+        if self.stretch is not None:
+            self.spec = replace(self.spec, step=self.spec.step * math.exp(STRETCH * float(self.stretch.detach())))
+            self.stretch = None
 
     def forward(self, x: Tensor) -> Tensor:
         """Any shape -> the same shape."""
@@ -96,8 +118,11 @@ class Quantizer(nn.Module):
     def _activation(self, x: Tensor) -> Tensor:
         spec = self.spec
         if self.spelling == "plain":
+            step = torch.tensor(spec.step, device=x.device)
+            if self.stretch is not None:
+                step = step * (STRETCH * self.stretch).exp()
             ends = spec.low - spec.zero_point, spec.high - spec.zero_point
-            rounded: Tensor = _Round.apply(x, torch.tensor(spec.step), *ends)
+            rounded: Tensor = _Round.apply(x, step, *ends)
             return rounded
         ints = (spec.step, spec.zero_point, spec.low, spec.high)
         if self.spelling == "fake":

@@ -127,12 +127,6 @@ def load_quantised(folder: Path) -> tuple[AVGN, Run]:
     return model.eval(), run
 
 
-def heads_of(model: AVGN) -> dict[str, nn.Module]:
-    """The quantised heads of a model; nothing where they are in float."""
-    heads = {name: getattr(model, name) for name in HEADS}
-    return heads if all(map(quantizers, heads.values())) else {}
-
-
 def words_of(folder: Path) -> str:
     """From what a quantised run was made."""
     return _table(folder, read_run(folder)).made
