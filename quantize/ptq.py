@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import copy
 import logging
+import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from typing import Any
 
 import nncf
@@ -164,14 +165,17 @@ def _quantise_before_curves(net: nn.Module) -> None:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """NNCF without its messages, and with its quantisers in plain PyTorch: else it compiles them first, for minutes."""
+    """NNCF without its messages, and with its quantisers in plain PyTorch: else it compiles them first, for minutes.
+
+    Its bars go where ours go: what `--json` prints on standard output is JSON alone.
+    """
     namespace: Any = extensions.QuantizedFunctionsCPU
     before, namespace._loaded_namespace = namespace._loaded_namespace, ReferenceQuantizedFunctions
     logger = logging.getLogger("nncf")
     level = logger.level
     logger.setLevel(logging.ERROR)
     try:
-        with torch._dynamo.config.patch(disable=True):
+        with redirect_stdout(sys.stderr), torch._dynamo.config.patch(disable=True):
             yield
     finally:
         namespace._loaded_namespace = before
