@@ -82,7 +82,7 @@ def draw(bench: Bench, accuracy: Measured, path: Path) -> None:
         raise UsageError("no accuracy is known of what was benched: name evaluations with --accuracy TITLE=FILE.")
     figure = Figure(figsize=(8, 5), dpi=110, layout="constrained")
     axes: Any = figure.add_subplot()
-    for point in found:
+    for number, point in enumerate(found):
         low, middle, high = point.ms
         top1, least, most = (100 * value for value in point.top1)
         axes.errorbar(
@@ -90,7 +90,7 @@ def draw(bench: Bench, accuracy: Measured, path: Path) -> None:
             top1,
             xerr=[[middle - low], [high - middle]],
             yerr=[[top1 - least], [most - top1]],
-            fmt="o",
+            fmt="os^vD"[number // 10 % 5],  # there are ten colours
             capsize=3,
             label=point.title,
         )
@@ -98,7 +98,7 @@ def draw(bench: Bench, accuracy: Measured, path: Path) -> None:
     axes.set(xlabel="ms a decision, decoding left out (median, middle half)", ylabel="top-1 % (95 % interval)")
     axes.set_title(f"{bench.machine['cpu']}, {bench.machine['cores']} cores", fontsize=10)
     axes.grid(alpha=0.3)
-    axes.legend(fontsize=8)
+    figure.legend(loc="outside right upper", fontsize=8)
     content = io.BytesIO()
     figure.savefig(content, format=path.suffix.lower().removeprefix("."))
     write_file(path, content.getvalue())
