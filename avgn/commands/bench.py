@@ -86,7 +86,7 @@ def bench(
             status.update("compiling with PyTorch, which takes a minute or more (--without PyTorch leaves it out)")
             others, missing = _pytorch(run, opened[0], threads)
             not_run |= missing
-        for name in {DENSE, DENSE_INT8} - set(left_out):
+        for name in (name for name in (DENSE, DENSE_INT8) if name not in left_out):
             try:
                 making = import_extra("export.dense_yardstick", "export", "the dense net")
                 table[name] = making.dense_yardstick(dense, int8=name == DENSE_INT8)
