@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from numpy.typing import NDArray
+
+from avgn.contract import STAGES
 from avgn.logmel import log_mel_windows
 from avgn.media import read_clip
+from runtimes.meter import Meter
 
 if TYPE_CHECKING:
-    from runtimes.backends import LoadedEngine
+    from runtimes.backends import Arrays, LoadedEngine
     from runtimes.classifier import Classifier
 
 OURS, DECODE, BARE, FRONT_END = "avgn classify", "decode", "bare graphs", "log-mel"
@@ -92,18 +97,19 @@ def pipeline(subject: Subject) -> Contestant:
 
 
 def bare_graphs(subject: Subject) -> Contestant:
-    """The very same calls on prepared inputs, straight on the engine, with nothing in between.
+    """The engine's own calls in the very pipeline, and nothing but these is timed.
 
-    A clip is read first, which does not count: as in the pipeline, that cools the caches and sends threads to sleep.
+    So caches and threads are as the pipeline's, and what it takes longer is its own code around those calls.
     """
-    classifier, engine = subject.classifier, subject.engine
-    macs = {BARE: classifier.classify(subject.clip).macs}  # leaves real inputs in the engine
-    calls = {graph: count for graph, count in classifier.meter.calls.items() if count}
-    bare = {graph: _bare_calls(engine, graph, count) for graph, count in calls.items()}
+    classifier, bare = subject.classifier, _Bare(subject.engine)
+    twin = copy(classifier)  # with the same buffers, which the engine has bound
+    twin.meter = Meter(bare, {graph: classifier.meter.price(graph) for graph in STAGES})
+    macs = {BARE: twin.classify(subject.clip).macs}
+    calls = {graph: count for graph, count in twin.meter.calls.items() if count}
 
     def measure() -> Timed:
-        read_clip(subject.clip, classifier.config)
-        spent = {graph: timed(call) for graph, call in bare.items()}
+        twin.classify(subject.clip)
+        spent = bare.spent
         return {BARE: sum(spent.values()), **{f"bare {graph}": ms / calls[graph] for graph, ms in spent.items()}}
 
     for graph in calls:
@@ -111,14 +117,36 @@ def bare_graphs(subject: Subject) -> Contestant:
     return subject.contestant(macs, measure)
 
 
-def _bare_calls(engine: LoadedEngine, graph: str, count: int) -> Callable[[], object]:
-    """The engine's own `count` calls of a graph, side by side if that is how the engine makes them."""
+class _Bare:
+    """Makes an engine's own calls and times them; its answers are those of the first clip, which it really asks for."""
+
+    def __init__(self, engine: LoadedEngine) -> None:
+        self.backend, self.precision = engine.backend, engine.precision
+        self._engine = engine
+        self._calls: dict[str, Callable[[], object]] = {}
+        self._answers: dict[str, list[dict[str, NDArray[Any]]]] = {}
+        self.spent: Timed = {}
+
+    def run(self, graph: str, inputs: Arrays) -> dict[str, NDArray[Any]]:
+        return self.run_each(graph, [inputs])[0]
+
+    def run_each(self, graph: str, sets: Sequence[Arrays]) -> list[dict[str, NDArray[Any]]]:
+        if graph in self._calls:
+            self.spent[graph] = timed(self._calls[graph])
+        else:
+            self._answers[graph] = [self._engine.run(graph, inputs) for inputs in sets]
+            self._calls[graph] = _bare_calls(self._engine, graph, sets)
+        return self._answers[graph]
+
+
+def _bare_calls(engine: LoadedEngine, graph: str, sets: Sequence[Arrays]) -> Callable[[], object]:
+    """The engine's own calls of a graph for `sets`, side by side if that is how the engine makes them."""
     each = getattr(engine, "bare_each", None)
     if each is not None:
-        made: Callable[[], object] = each(graph, count)
+        made: Callable[[], object] = each(graph, sets)
         return made
     call = engine.bare(graph)
-    return lambda: [call() for _ in range(count)]
+    return lambda: [call() for _ in sets]
 
 
 def front_end(subject: Subject) -> Contestant:

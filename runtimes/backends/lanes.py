@@ -54,10 +54,10 @@ class Lanes(LoadedGraph):
         parts = self._all([partial(graph.run_each, sets[i::count]) for i, graph in enumerate(self._graphs)])
         return [parts[i % count][i // count] for i in range(len(sets))]
 
-    def bare_each(self, count: int) -> Callable[[], object]:
+    def bare_each(self, sets: Sequence[Arrays]) -> Callable[[], object]:
         """Shared out as `run_each` does."""
-        lanes = len(self._graphs)
-        shares = [graph.bare_each(len(range(i, count, lanes))) for i, graph in enumerate(self._graphs)]
+        count = len(self._graphs)
+        shares = [graph.bare_each(sets[i::count]) for i, graph in enumerate(self._graphs)]
         return lambda: self._all(shares)
 
     def _all(self, jobs: Sequence[Callable[[], R]]) -> list[R]:

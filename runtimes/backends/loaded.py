@@ -28,10 +28,10 @@ class LoadedGraph(Protocol):
         """See `GraphEngine`."""
         return [self.run(inputs) for inputs in sets]
 
-    def bare_each(self, count: int) -> Callable[[], object]:
-        """See `GraphEngine`."""
+    def bare_each(self, sets: Sequence[Arrays]) -> Callable[[], object]:
+        """See `GraphEngine`; here on the inputs of the last `run`, as often as there are sets."""
         call = self.bare()
-        return lambda: [call() for _ in range(count)]
+        return lambda: [call() for _ in sets]
 
 
 G = TypeVar("G", bound=LoadedGraph)
@@ -59,9 +59,9 @@ class GraphEngine(Generic[G]):
         """What `run` gives for each set of inputs, side by side where `graph` was loaded for that."""
         return self._graph(graph).run_each(sets)
 
-    def bare_each(self, graph: str, count: int) -> Callable[[], object]:
-        """What `run_each` asks of the engine for `count` sets of inputs, those of the last runs."""
-        return self._graph(graph).bare_each(count)
+    def bare_each(self, graph: str, sets: Sequence[Arrays]) -> Callable[[], object]:
+        """What `run_each` asks of the engine for these sets of inputs, which were run before."""
+        return self._graph(graph).bare_each(sets)
 
     def _graph(self, name: str) -> G:
         if name not in self._graphs:

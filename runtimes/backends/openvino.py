@@ -88,12 +88,11 @@ class _Graph:
         except RuntimeError as fault:
             raise _failed(self._record.graph, fault) from fault
 
-    def bare_each(self, count: int) -> Callable[[], object]:
-        """The infer requests' own calls for as many sets of buffers."""
-        requests = [request.request for request in self._own.values()][:count]
-        if min(self._streams, count) < 2 or len(requests) < count:
-            call = self.bare()
-            return lambda: [call() for _ in range(count)]
+    def bare_each(self, sets: Sequence[Arrays]) -> Callable[[], object]:
+        """The infer requests' own calls."""
+        requests = [self._own.get(id(inputs.get(self._first)), self._main).request for inputs in sets]
+        if min(self._streams, len(set(map(id, requests)))) < 2:
+            return lambda: [request.infer() for request in requests]
         return lambda: side_by_side(requests)
 
     def bare(self) -> Callable[[], object]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,25 +44,32 @@ class _Graph(LoadedGraph):
         self._name = record.graph
         self._inputs, self._outputs = record.inputs, record.outputs
         self._asked = [as_floats(spec) for spec in record.inputs]
+        self._as_asked = all(as_floats(spec) == spec for spec in (*record.inputs, *record.outputs))
         self._runner = _runner(record, interpreter)
-        self._last = {spec.name: np.zeros(spec.shape, spec.dtype) for spec in record.inputs}
+        self._last: Arrays = {spec.name: np.zeros(spec.shape, spec.dtype) for spec in record.inputs}
 
     def run(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
         check_inputs(self._name, self._asked, inputs)
-        self._last = {spec.name: stored(inputs[spec.name], spec) for spec in self._inputs}
+        self._last = self._stored(inputs)
         try:
-            outputs = self._call()  # copies of the engine's memory
+            outputs = self._runner(**self._last)  # copies of the engine's memory
         except (RuntimeError, ValueError) as fault:
             raise MissingError(f"{NAME}: {self._name} could not be run ({last_line(fault)}).") from fault
+        if self._as_asked:
+            return {spec.name: outputs[spec.name] for spec in self._outputs}
         return {spec.name: real(outputs[spec.name], spec) for spec in self._outputs}
+
+    def _stored(self, inputs: Arrays) -> Arrays:
+        return inputs if self._as_asked else {spec.name: stored(inputs[spec.name], spec) for spec in self._inputs}
 
     def bare(self) -> Callable[[], object]:
         """The engine's own call of a signature, which copies inputs in and outputs out."""
-        return self._call
+        return lambda: self._runner(**self._last)
 
-    def _call(self) -> Mapping[str, NDArray[Any]]:
-        outputs: Mapping[str, NDArray[Any]] = self._runner(**self._last)
-        return outputs
+    def bare_each(self, sets: Sequence[Arrays]) -> Callable[[], object]:
+        """A call of the signature for each."""
+        kept = [self._stored(inputs) for inputs in sets]
+        return lambda: [self._runner(**inputs) for inputs in kept]
 
 
 def as_floats(spec: TensorSpec) -> TensorSpec:

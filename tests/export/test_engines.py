@@ -116,7 +116,8 @@ def test_glances_side_by_side_are_the_very_glances_of_one_thread(converted, vari
         truth = one.run("glance", inputs)
         assert all(np.array_equal(each[name], truth[name]) for name in truth)
         assert_same(two, "glance", inputs, each)
-    two.bare_each("glance", 5)()
+    lanes = two.bare_each("glance", sets)()
+    assert [len(outputs) for outputs in lanes] == [3, 2]
     assert two.threads == 2 and two.provider == "CPUExecutionProvider"
 
 

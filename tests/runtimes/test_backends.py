@@ -164,7 +164,7 @@ def test_calls_side_by_side_give_what_each_alone_gives(wide):
             assert_same(found, wanted[place])
     for request in wide._graphs["glance"]._own.values():
         request._outputs["visual"][:] = 0
-    wide.bare_each("glance", 4)()
+    wide.bare_each("glance", sets[:4])()
     done = [request.outputs() for request in wide._graphs["glance"]._own.values()]
     for found, truth in zip(done[:4], wanted, strict=False):
         assert_same(found, truth)
@@ -212,7 +212,7 @@ def test_lanes_share_out_the_calls_and_wait_for_all_when_one_fails():
     assert [int(found["x"][0]) for found in lanes.run_each(sets)] == [0, 2, 4, 6, 8, 10, 12]
     assert sorted(ran) == [1, 1, 1, 2, 2, 3, 3]
     ran.clear()
-    lanes.bare_each(4)()
+    lanes.bare_each(sets[:4])()
     assert sorted(ran) == [-3, -2, -1, -1]
     ran.clear()
     with pytest.raises(MissingError, match="could not be run"):

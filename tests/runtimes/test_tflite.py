@@ -98,7 +98,9 @@ def test_glances_side_by_side_are_the_very_glances_of_one_thread(bundle, engine)
             truth = engine.run("glance", inputs)
             assert all(np.array_equal(each[name], truth[name]) for name in truth)
             assert_same(each, tiny.reference("glance", inputs))
-    two.bare_each("glance", 5)()
+    lanes = two.bare_each("glance", sets)()
+    for inputs, bare in zip([*sets[::2], *sets[1::2]], [*lanes[0], *lanes[1]], strict=True):
+        assert_same({name: bare[name] for name in truth}, tiny.reference("glance", inputs))
     with pytest.raises(InputError, match="glance: expected the inputs"):
         two.run_each("glance", [sets[0], {}])
 
