@@ -9,13 +9,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from numpy.typing import NDArray
 
 from avgn.contract import patch_batch
-from runtimes.backends.loaded import LoadedGraph
+from runtimes.backends.loaded import LoadedGraph, SteppedGraph
 
 if TYPE_CHECKING:
     from avgn.bundle import Bundle, GraphRecord
@@ -36,7 +35,7 @@ def lanes_of(bundle: Bundle, record: GraphRecord, threads: int) -> int:
 class Lanes(LoadedGraph):
     """`graphs` of one thread each, called from a Python thread each: for engines that let go of Python's lock."""
 
-    def __init__(self, graphs: Sequence[LoadedGraph]) -> None:
+    def __init__(self, graphs: Sequence[SteppedGraph]) -> None:
         self._graphs = graphs
         self._pool = ThreadPoolExecutor(len(graphs), thread_name_prefix="avgn")
 
@@ -49,13 +48,16 @@ class Lanes(LoadedGraph):
         return self._graphs[0].bare()
 
     def run_each(self, sets: Sequence[Arrays]) -> list[dict[str, NDArray[Any]]]:
-        """Set i goes to graph i mod their number. All calls have ended when it returns or raises."""
-        count = len(self._graphs)
-        parts = self._all([partial(graph.run_each, sets[i::count]) for i, graph in enumerate(self._graphs)])
-        return [parts[i % count][i // count] for i in range(len(sets))]
+        """Set i goes to graph i mod their number. All calls have ended when it returns or raises.
 
-    def bare_each(self, sets: Sequence[Arrays]) -> Callable[[], object]:
-        """Shared out as `run_each` does."""
+        What numpy does with inputs and outputs is done here: it lets go of Python's lock at every step, and in threads
+        side by side it took three times as long as one after the other.
+        """
+        parts, count = self.bare_each(sets)(), len(self._graphs)
+        return [self._graphs[0].told(parts[i % count][i // count]) for i in range(len(sets))]
+
+    def bare_each(self, sets: Sequence[Arrays]) -> Callable[[], list[list[Any]]]:
+        """The engine's own calls, shared out."""
         count = len(self._graphs)
         shares = [graph.bare_each(sets[i::count]) for i, graph in enumerate(self._graphs)]
         return lambda: self._all(shares)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
@@ -32,6 +33,41 @@ class LoadedGraph(Protocol):
         """See `GraphEngine`; here on the inputs of the last `run`, as often as there are sets."""
         call = self.bare()
         return lambda: [call() for _ in sets]
+
+
+class SteppedGraph(LoadedGraph):
+    """A run in three steps: of several calls at once, all of Python's part comes before and after."""
+
+    _last: Any = None
+
+    @abstractmethod
+    def ready(self, inputs: Arrays) -> Any:
+        """Checked, and as the engine wants them; InputError as of `run`."""
+        ...
+
+    @abstractmethod
+    def call(self, ready: Any) -> Any:
+        """The engine's own call; MissingError where it fails."""
+        ...
+
+    @abstractmethod
+    def told(self, outputs: Any) -> dict[str, NDArray[Any]]:
+        """What the call gave, as `run` gives it."""
+        ...
+
+    def run(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
+        """All three."""
+        self._last = self.ready(inputs)
+        return self.told(self.call(self._last))
+
+    def bare(self) -> Callable[[], object]:
+        """The second, on the inputs of the last `run`."""
+        return lambda: self.call(self._last)
+
+    def bare_each(self, sets: Sequence[Arrays]) -> Callable[[], list[Any]]:
+        """The second, on each of `sets`."""
+        kept = [self.ready(inputs) for inputs in sets]
+        return lambda: [self.call(ready) for ready in kept]
 
 
 G = TypeVar("G", bound=LoadedGraph)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +12,7 @@ from avgn.errors import InputError, MissingError
 from runtimes.backends import Arrays, check_inputs
 from runtimes.backends.checks import check_graph, last_line, only_file
 from runtimes.backends.lanes import Lanes, lanes_of
-from runtimes.backends.loaded import GraphEngine, LoadedGraph
+from runtimes.backends.loaded import GraphEngine, LoadedGraph, SteppedGraph
 from runtimes.machine import usable_cores
 
 if TYPE_CHECKING:
@@ -49,7 +48,7 @@ class OnnxEngine(GraphEngine[LoadedGraph]):
         return str(select.session.get_providers()[0])
 
 
-class _Graph(LoadedGraph):
+class _Graph(SteppedGraph):
     """A session and the inputs of its last run."""
 
     def __init__(self, record: GraphRecord, session: Any) -> None:
@@ -61,21 +60,19 @@ class _Graph(LoadedGraph):
             found = {port.name: (tuple(port.shape), TYPES.get(port.type, port.type)) for port in ports}
             check_graph(NAME, record.graph, specs, found)
 
-    def run(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
+    def ready(self, inputs: Arrays) -> Arrays:
         check_inputs(self._record.graph, self._record.inputs, inputs)
-        self._last = {name: np.ascontiguousarray(value) for name, value in inputs.items()}
+        return {name: np.ascontiguousarray(value) for name, value in inputs.items()}
+
+    def call(self, ready: Arrays) -> list[NDArray[Any]]:
         try:
-            outputs = self.session.run(self._names, self._last)
+            outputs: list[NDArray[Any]] = self.session.run(self._names, ready)
         except Exception as fault:  # its exceptions have no base of their own
             raise MissingError(f"{NAME}: {self._record.graph} could not be run ({last_line(fault)}).") from fault
+        return outputs
+
+    def told(self, outputs: list[NDArray[Any]]) -> dict[str, NDArray[Any]]:
         return {name: np.array(output) for name, output in zip(self._names, outputs, strict=True)}
-
-    def bare(self) -> Callable[[], object]:
-        return lambda: self.session.run(self._names, self._last)
-
-    def bare_each(self, sets: Sequence[Arrays]) -> Callable[[], object]:
-        """The session's own run for each."""
-        return lambda: [self.session.run(self._names, inputs) for inputs in sets]
 
 
 def open_engine(bundle: Bundle, precision: str, threads: int | None, cache: Path | None) -> OnnxEngine:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +13,7 @@ from avgn.errors import InputError, MissingError, ProofError
 from runtimes.backends import Arrays, check_inputs
 from runtimes.backends.checks import check_graph, last_line, only_file
 from runtimes.backends.lanes import Lanes, lanes_of
-from runtimes.backends.loaded import GraphEngine, LoadedGraph
+from runtimes.backends.loaded import GraphEngine, LoadedGraph, SteppedGraph
 from runtimes.machine import usable_cores
 
 try:
@@ -37,7 +36,7 @@ class TfliteEngine(GraphEngine[LoadedGraph]):
     backend = NAME
 
 
-class _Graph(LoadedGraph):
+class _Graph(SteppedGraph):
     """A signature: the caller's floats are stored as the file wants them, and its outputs read back as floats."""
 
     def __init__(self, record: GraphRecord, interpreter: Any) -> None:
@@ -48,28 +47,22 @@ class _Graph(LoadedGraph):
         self._runner = _runner(record, interpreter)
         self._last: Arrays = {spec.name: np.zeros(spec.shape, spec.dtype) for spec in record.inputs}
 
-    def run(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
+    def ready(self, inputs: Arrays) -> Arrays:
         check_inputs(self._name, self._asked, inputs)
-        self._last = self._stored(inputs)
+        return inputs if self._as_asked else {spec.name: stored(inputs[spec.name], spec) for spec in self._inputs}
+
+    def call(self, ready: Arrays) -> Arrays:
+        """The engine's own call of a signature, which copies inputs in and outputs out."""
         try:
-            outputs = self._runner(**self._last)  # copies of the engine's memory
+            outputs: Arrays = self._runner(**ready)
         except (RuntimeError, ValueError) as fault:
             raise MissingError(f"{NAME}: {self._name} could not be run ({last_line(fault)}).") from fault
+        return outputs
+
+    def told(self, outputs: Arrays) -> dict[str, NDArray[Any]]:
         if self._as_asked:
             return {spec.name: outputs[spec.name] for spec in self._outputs}
         return {spec.name: real(outputs[spec.name], spec) for spec in self._outputs}
-
-    def _stored(self, inputs: Arrays) -> Arrays:
-        return inputs if self._as_asked else {spec.name: stored(inputs[spec.name], spec) for spec in self._inputs}
-
-    def bare(self) -> Callable[[], object]:
-        """The engine's own call of a signature, which copies inputs in and outputs out."""
-        return lambda: self._runner(**self._last)
-
-    def bare_each(self, sets: Sequence[Arrays]) -> Callable[[], object]:
-        """A call of the signature for each."""
-        kept = [self._stored(inputs) for inputs in sets]
-        return lambda: [self._runner(**inputs) for inputs in kept]
 
 
 def as_floats(spec: TensorSpec) -> TensorSpec:
@@ -82,8 +75,10 @@ def stored(value: NDArray[Any], spec: TensorSpec) -> NDArray[Any]:
     if spec.scale is None or spec.zero_point is None:
         return value.astype(spec.dtype, copy=False)
     limits = np.iinfo(spec.dtype)
-    steps = np.rint(value / np.float32(spec.scale)) + spec.zero_point
-    return np.clip(steps, limits.min, limits.max).astype(spec.dtype)
+    steps = value / np.float32(spec.scale)
+    np.rint(steps, out=steps)
+    steps += spec.zero_point
+    return steps.clip(limits.min, limits.max, out=steps).astype(spec.dtype)
 
 
 def real(value: NDArray[Any], spec: TensorSpec) -> NDArray[Any]:

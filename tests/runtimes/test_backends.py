@@ -14,7 +14,7 @@ from avgn.contract import contract
 from avgn.errors import InputError, MissingError, ProofError, UsageError
 from runtimes.backends import Backend, choose_variant, open_engine
 from runtimes.backends.lanes import Lanes
-from runtimes.backends.loaded import LoadedGraph
+from runtimes.backends.loaded import SteppedGraph
 
 GRAPHS = tuple(tiny.MACS)
 
@@ -194,18 +194,21 @@ def test_a_call_that_fails_among_others_is_told_when_none_is_running_any_more(wi
 def test_lanes_share_out_the_calls_and_wait_for_all_when_one_fails():
     ran = []
 
-    class Graph(LoadedGraph):
+    class Graph(SteppedGraph):
         def __init__(self, number):
             self.number = number
 
-        def run(self, inputs):
-            if inputs.get("bad") is not None:
+        def ready(self, inputs):
+            return inputs
+
+        def call(self, ready):
+            if ready.get("bad") is not None:
                 raise MissingError("glance could not be run")
             ran.append(self.number)
-            return {"x": inputs["x"] * 2}
+            return ready["x"] * 2
 
-        def bare(self):
-            return lambda: ran.append(-self.number)
+        def told(self, outputs):
+            return {"x": outputs}
 
     lanes = Lanes([Graph(number) for number in (1, 2, 3)])
     sets = [{"x": np.full(1, number)} for number in range(7)]
@@ -213,7 +216,7 @@ def test_lanes_share_out_the_calls_and_wait_for_all_when_one_fails():
     assert sorted(ran) == [1, 1, 1, 2, 2, 3, 3]
     ran.clear()
     lanes.bare_each(sets[:4])()
-    assert sorted(ran) == [-3, -2, -1, -1]
+    assert sorted(ran) == [1, 1, 2, 3]
     ran.clear()
     with pytest.raises(MissingError, match="could not be run"):
         lanes.run_each([{"bad": sets[0]["x"]}, *sets[1:]])
