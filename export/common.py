@@ -54,6 +54,11 @@ class Piece:
     program: torch.export.ExportedProgram
     about: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def quantised(self) -> bool:
+        """Whether anything in it is quantised."""
+        return any("quantize" in str(node.target) for node in self.program.graph.nodes)
+
 
 @dataclass(frozen=True)
 class Converted:
@@ -94,7 +99,7 @@ class Target:
     tools: tuple[str, ...]  # packages whose versions go into the manifest
     notes: Mapping[str, str] = field(default_factory=dict)
     engine: Callable[[Bundle], Engine] | None = None
-    spelling: Spelling | None = None  # how the quantised encoders are spelled; None: graphs of the float model
+    spelling: Spelling | None = None  # how the quantised parts are spelled; None: graphs of the float model
 
 
 @dataclass(frozen=True)
@@ -135,6 +140,7 @@ def export(
     records = _with_tensors(graph_records(table, run, (target.backend, target.precision), found), converted)
     with console.status(f"{target.backend} {target.precision}: proof on {len(clips)} clips"):
         proof = _prove(table, target, head, pieces, records, converted, clips)
+    proof = replace(proof, quantised=tuple(name for name, piece in pieces.items() if piece.quantised))
     faults = proof.broken(BOUNDS[target.precision])
     if faults:
         raise ProofError(f"{target.backend} {target.precision} does not match PyTorch: {'; '.join(faults)}.")
@@ -148,7 +154,7 @@ def export(
 
 
 def _quantised(folder: Path, spelling: Spelling) -> AVGN:
-    """The model with its quantised encoders in the spelling that an engine wants."""
+    """The model with its quantised parts in the spelling that an engine wants."""
     state = import_extra("quantize.state", "quantize", "export to int8")
     model, _ = state.load_quantised(folder)
     made: AVGN = import_extra("quantize.quantizer", "quantize", "export to int8").spelled(model, spelling)

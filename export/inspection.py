@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from avgn.bundle import Bundle
-from avgn.contract import HEAVY
+from avgn.contract import HEAVY, STAGES
 from avgn.errors import MissingError
 from avgn.manifest import GraphRecord
 
@@ -15,13 +15,14 @@ Files = Mapping[str, bytes]
 
 
 def int8_shares(bundle: Bundle, backend: str) -> dict[str, float]:
-    """The part (0..1) of the multiply-accumulates done in int8, of each quantised graph of a backend's int8 variant.
+    """The part (0..1) of the multiply-accumulates done in int8, of each graph of a backend's int8 variant that has any.
 
     Raises MissingError for formats of which the files cannot be read here, and what damaged files raise.
     """
     if backend not in SHARES:
         raise MissingError(f"{backend}: its files cannot be read back here.")
-    records = [bundle.record(graph, backend, "int8") for graph in HEAVY]
+    records = [bundle.record(graph, backend, "int8") for graph in STAGES]
+    records = [record for record in records if record.graph in HEAVY or record.found == "int8"]
     return {record.graph: SHARES[backend](record, bundle.read(record)) for record in records}
 
 

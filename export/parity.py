@@ -37,11 +37,11 @@ class Bound:
     same_labels: float
     same_sets: float
     margin: float
-    quantised_rms: float | None = None  # of glance and focus, where these hold quantised encoders
+    quantised_rms: float | None = None  # of graphs that hold quantisers
 
-    def of(self, graph: str) -> float:
-        """The relative RMS that `graph` may have."""
-        own = self.quantised_rms if graph in HEAVY else None
+    def of(self, quantised: bool) -> float:
+        """The relative RMS that a graph may have which has quantisers, or none."""
+        own = self.quantised_rms if quantised else None
         return self.relative_rms if own is None else own
 
 
@@ -58,9 +58,10 @@ BOUNDS = {
 def enough_int8(backend: str, graph: str, share: float) -> dict[str, str]:
     """What to note of a quantised graph whose file does `share` (0..1) of its multiply-accumulates in int8.
 
-    Raises ProofError below LEAST_INT8: engines run in float what they cannot run in int8, and say nothing.
+    Raises ProofError for a heavy graph below LEAST_INT8: engines run in float what they cannot run in int8, and say
+    nothing. Of the others only the layers are quantised: what attention multiplies in float may be more than a tenth.
     """
-    if share < LEAST_INT8:
+    if graph in HEAVY and share < LEAST_INT8:
         raise ProofError(
             f"{backend} int8: only {share:.0%} of the work of {graph} runs in int8, below {LEAST_INT8:.0%}; "
             "is the run's quantisation whole?"
@@ -85,14 +86,15 @@ class Proof:
     artefact: dict[str, Parity]
     exported: dict[str, Parity]
     whole: EndToEnd
+    quantised: tuple[str, ...] = HEAVY  # graphs that hold quantisers, in int8
 
     def broken(self, bound: Bound) -> list[str]:
         """Sentences for each bound that does not hold; empty when all do."""
         faults = [
-            f"{where} of {graph}: relative RMS {parity.relative_rms:.2g} is above {bound.of(graph):g}"
+            f"{where} of {graph}: relative RMS {parity.relative_rms:.2g} is above {bound.of(graph in self.quantised):g}"
             for where, table in (("artefact", self.artefact), ("ExportedProgram", self.exported))
             for graph, parity in table.items()
-            if parity.relative_rms > bound.of(graph)
+            if parity.relative_rms > bound.of(graph in self.quantised)
         ]
         shares = (
             ("labels", self.whole.same_labels, bound.same_labels),

@@ -63,7 +63,7 @@ def convert(piece: Piece, precision: str) -> Converted:
         parts = [package / "Manifest.json", *sorted((package / "Data").rglob("*"))]
         files = {path.relative_to(scratch).as_posix(): path.read_bytes() for path in parts if path.is_file()}
     shares = macs_by_kind(program.mil)
-    if precision == "int8" and graph.name in HEAVY:
+    if precision == "int8":
         enough_int8("coreml", graph.name, int8_share(shares))
     told = ", ".join(
         f"{count / sum(shares.values()):.1%} {weights} weights on {activations}"

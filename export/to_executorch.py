@@ -45,11 +45,12 @@ def convert(
 
 
 def convert_int8(pieces: Mapping[str, Piece]) -> Iterator[dict[str, Converted]]:
-    """The same for XNNPACK, which must do the work of the quantised graphs in int8. Raises ProofError otherwise."""
+    """The same for XNNPACK, which must do the work of the heavy graphs in int8. Raises ProofError otherwise."""
+    quantised = {name for name, piece in pieces.items() if name in HEAVY or piece.quantised}
     for piece in pieces.values():
         settle(piece.program)
     for done in convert(pieces, xnnpack):
-        for name in set(done) & set(HEAVY):
+        for name in set(done) & quantised:
             (data,) = done[name].files.values()
             graph = pieces[name].graph
             share = int8_macs(read_pte(data), name) / max(count(graph.module, *graph.example()), 1)

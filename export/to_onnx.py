@@ -81,9 +81,9 @@ def onnx_model(program: torch.export.ExportedProgram, graph: Graph) -> Any:
 
 
 def convert_int8(piece: Piece) -> Converted:
-    """The same with int8 weights; raises ProofError unless the quantised graphs are really int8 (`proven_int8`)."""
+    """The same with int8 weights; raises ProofError unless the heavy graphs are really int8 (`proven_int8`)."""
     made, graph = convert(piece), piece.graph.name
-    if graph not in HEAVY:
+    if not (graph in HEAVY or piece.quantised):
         return made
     (data,) = made.files.values()
     return replace(made, found="int8", notes={**made.notes, **proven_int8(graph, data)})

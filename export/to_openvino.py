@@ -74,12 +74,12 @@ def found_precision(model: Any) -> str:
 
 
 def convert_int8(piece: Piece) -> Converted:
-    """The same with int8 weights; the quantised graphs must also be executed in int8 by the CPU of this machine.
+    """The same with int8 weights; the heavy graphs must also be executed in int8 by the CPU of this machine.
 
     Raises ProofError where they are not.
     """
     made = convert(piece, narrow=True)
-    if piece.graph.name not in HEAVY:
+    if not (piece.graph.name in HEAVY or piece.quantised):
         return made
     share = int8_share({Path(name).suffix: data for name, data in made.files.items()})
     return Converted(made.files, "int8", enough_int8("openvino", piece.graph.name, share))

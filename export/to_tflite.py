@@ -59,7 +59,7 @@ def convert(pieces: Mapping[str, Piece], half: bool = False, int8: bool = False)
         data = halved(data) if half else data
         signatures = inspect(data)
         done = {name: converted(f"{stage}.tflite", data, signatures[name], pieces[name].graph) for name in names}
-        for name in set(names) & set(HEAVY) if int8 else ():
+        for name in [name for name in names if int8 and (name in HEAVY or pieces[name].quantised)]:
             enough_int8("tflite", name, signatures[name].share("int8"))
             done[name] = replace(done[name], found="int8")  # by work: attention, in float, may hold more bytes
         yield done

@@ -1,31 +1,43 @@
-"""What follows the encoders of `glance` in int8 as well: the token layers, AESPA's attention and π.
+"""What follows the encoders in int8 as well: the heads of `glance`, then selection (`select`) and decision (`classify`).
 
-They hold a third of its weights, which in float were more than half of its bytes. A layer has int8 of its input, of its
-weights and of its output; softmax, norms and sums between stay in float. So do two layers: that of the queries, whose
-output has channels of 0.1 and of 60 side by side (in int8 it alone moved centres by 7 % and contexts by 17 %, all the
-others together by 0.2 and 1.4 %), and π's last, whose few weights make the heat map. Ranges come from what the
-quantised encoders give.
+They hold little of the work but two thirds of the weights: in float they were more than half of an int8 variant's
+bytes. A layer has int8 of its input, of its weights and of its output; softmax, norms and sums between stay in float.
+So do a few layers: that of AESPA's queries, whose output has channels of 0.1 and of 60 side by side (in int8 it alone
+moved centres by 7 % and contexts by 17 %, all the others together by 0.2 and 1.4 %), π's last, whose few weights make
+the heat map, and those that give saliencies and logits. Ranges come from what the quantised parts before give.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
-from avgn.network.avgn import AVGN
+from avgn.network.avgn import AVGN, Batch
 from avgn.network.encoders import pool
+from quantize.calibration import with_parts
 from quantize.ptq import HALF
 from quantize.quantizer import Spec, install
 from quantize.ranges import fit_ranges
-from quantize.state import HEADS
+from quantize.state import DECIDERS, HEADS
 
 _WORTH = 1024  # weights of a layer
 _FUNCTIONS = {nn.Linear: "linear", nn.Conv2d: "conv2d"}
-_LEFT = ("query",)  # layers of patch_net that stay in float
-_GIVEN = ("key",)  # and those that take an encoder's map, which is int8 already
+_LEFT = ("query", "saliency", "classifier")  # layers that stay in float (as they are named in their part)
+_GIVEN = ("key",)  # and of patch_net one that takes an encoder's map, which is int8 already
+
+
+def quantise_behind(
+    model: AVGN,
+    encoders: Mapping[str, nn.Module],
+    inputs: Mapping[str, Sequence[Tensor]],
+    clips: Iterable[Batch],
+) -> dict[str, nn.Module]:
+    """All that follows the quantised `encoders`: heads, from `inputs` of the encoders, then deciders, from `clips`."""
+    heads = quantise_heads(model, encoders, inputs)
+    return heads | quantise_deciders(model, {**encoders, **heads}, clips)
 
 
 @torch.no_grad()
@@ -39,21 +51,41 @@ def quantise_heads(
     maps = [torch.cat([encoders[name](batch) for batch in inputs[name]]) for name in ("frame_encoder", "sound_encoder")]
     heard = torch.ones(len(maps[0]), 1)
     seen = {"frame_token": (pool(maps[0]),), "sound_token": (pool(maps[1]),), "patch_net": (*maps, heard)}
-    made = {}
-    for name in HEADS:
-        head = copy.deepcopy(getattr(model, name)).eval()
-        positive = bool(seen[name][0].min() >= 0)
-        made[name] = install(head, list(_specs(head, positive)))
-        fit_ranges(made[name], [seen[name]])
+    return {name: _quantised(getattr(model, name), seen[name]) for name in HEADS}
+
+
+@torch.no_grad()
+def quantise_deciders(model: AVGN, parts: Mapping[str, nn.Module], clips: Iterable[Batch]) -> dict[str, nn.Module]:
+    """Copies of AV-TeST and ψ of the float `model` with quantisers, for what the quantised `parts` give on `clips`."""
+    before = with_parts(model, dict(parts))
+    calls: dict[str, list[tuple[Tensor, ...]]] = {name: [] for name in DECIDERS}
+    handles = [getattr(before, name).register_forward_pre_hook(_note(calls[name])) for name in DECIDERS]
+    for clip in clips:
+        before(clip)
+    for handle in handles:
+        handle.remove()
+    seen = {name: tuple(map(torch.cat, zip(*given, strict=True))) for name, given in calls.items()}
+    return {name: _quantised(getattr(model, name), seen[name]) for name in DECIDERS}
+
+
+def _note(into: list[tuple[Tensor, ...]]) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
+    return lambda _, given: into.append(given)
+
+
+def _quantised(part: nn.Module, seen: tuple[Tensor, ...]) -> nn.Module:
+    """A copy of `part` with quantisers, whose ranges are fitted to its inputs `seen`."""
+    made = copy.deepcopy(part).eval()
+    install(made, list(_specs(made, bool(seen[0].min() >= 0))))
+    fit_ranges(made, [seen])
     return made
 
 
-def _specs(head: nn.Module, positive: bool) -> Iterator[Spec]:
+def _specs(part: nn.Module, positive: bool) -> Iterator[Spec]:
     """Quantisers of the layers that are worth it; their steps are still to be fitted.
 
     Around 0 alike on both sides: OpenVINO knows no other products of matrices, but for what is never negative.
     """
-    for name, layer in head.named_modules():
+    for name, layer in part.named_modules():
         if type(layer) in _FUNCTIONS and layer.weight.numel() >= _WORTH and name not in _LEFT:
             place = f"{name.replace('.', '/')}/{_FUNCTIONS[type(layer)]}/0__"
             if name not in _GIVEN:

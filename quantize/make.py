@@ -16,7 +16,7 @@ from avgn.network.avgn import AVGN, Batch
 from avgn.network.checkpoint import load_run
 from quantize import qat
 from quantize.calibration import Found, Seen, batches, collect, compare, lessons, quantise_encoders
-from quantize.heads import quantise_heads
+from quantize.heads import quantise_behind
 from quantize.quantizer import quantizers
 from quantize.sensitivity import FILES, Report, Step, costs_of, fall_back, some, write_report
 from quantize.state import ENCODERS, is_quantised, load_quantised, save_quantised, words_of
@@ -24,6 +24,7 @@ from quantize.state import ENCODERS, is_quantised, load_quantised, save_quantise
 HELD_OUT = 500_000  # clips from here on are neither calibrated nor trained on
 _JUDGED = 16
 _BATCH = 64  # inputs of an encoder at once
+_HEADS = "; heads: "  # in what a run says of how it was made
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ def without_training(job: Job, console: Console) -> Found:
 
 
 def _calibrated(job: Job, clips: list[Batch], bar: Progress) -> tuple[AVGN, dict[str, nn.Module]]:
-    """The float model, and its encoders and heads quantised on `clips`, which are written to `job.out`."""
+    """The float model, and its parts quantised on `clips`, which are written to `job.out`."""
     model, _ = load_run(job.run)
     seen = collect(model, bar.track(clips, description="float model"))
     task = bar.add_task("encoders", total=len(ENCODERS))
@@ -55,7 +56,7 @@ def _calibrated(job: Job, clips: list[Batch], bar: Progress) -> tuple[AVGN, dict
     report = None
     if job.sensitivity or job.fallback is not None:
         encoders, report = _weighed(model, encoders, seen, job.fallback, bar)
-    parts = encoders | quantise_heads(model, encoders, seen.inputs)
+    parts = encoders | quantise_behind(model, encoders, seen.inputs, bar.track(clips, description="int8 model"))
     words = "" if job.fallback is None else f", layers back in float where the error was above {job.fallback}"
     save_quantised(job.out, job.run, parts, f"without training, {job.words}{words}")
     if report is not None:
@@ -64,14 +65,16 @@ def _calibrated(job: Job, clips: list[Batch], bar: Progress) -> tuple[AVGN, dict
 
 
 def heads_alone(job: Job, console: Console) -> Found:
-    """The quantised run `job.run` with its heads quantised (again), on maps of its own encoders, into `job.out`."""
+    """The quantised run `job.run` with all behind its own encoders quantised (again), into `job.out`."""
     quantised, _ = load_quantised(job.run)
     model, _ = load_run(job.run)
     encoders = {name: getattr(quantised, name) for name in ENCODERS}
     with Progress(console=console) as bar:
-        seen = collect(model, bar.track(_composed(job, bar), description="float model"))
-    parts = encoders | quantise_heads(model, encoders, seen.inputs)
-    save_quantised(job.out, job.run, parts, f"{words_of(job.run)}; heads: {job.words}")
+        clips = _composed(job, bar)
+        seen = collect(model, bar.track(clips, description="float model"))
+        behind = quantise_behind(model, encoders, seen.inputs, bar.track(clips, description="int8 model"))
+    parts = encoders | behind
+    save_quantised(job.out, job.run, parts, f"{words_of(job.run).split(_HEADS)[0]}{_HEADS}{job.words}")
     return judge(job, model, parts, console)
 
 
@@ -99,7 +102,9 @@ def with_training(job: Job, settings: dict[str, Any], resume: bool, console: Con
     qat.claim(job.out, teaching, run.run, job.clips)
     encoders = qat.tune(model, teaching, job.out, console, resume)
     batched = {name: values.split(_BATCH) for name, values in inputs.items()}
-    parts = encoders | quantise_heads(teacher, encoders, batched)  # for the maps as they are now
+    with Progress(console=console) as bar:  # for the maps as they are now
+        clips = bar.track(_composed(job, bar), description="int8 model")
+        parts = encoders | quantise_behind(teacher, encoders, batched, clips)
     words = f"{tuning.features} steps of {tuning.features_batch} inputs, {tuning.clips} of {tuning.clips_batch} clips"
     save_quantised(job.out, job.run, parts, f"trained with quantisers, {words}; {job.words}", (*qat.LOGS, *FILES))
     return judge(job, load_run(job.run)[0], parts, console)

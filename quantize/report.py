@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from avgn.contract import LEAST_INT8
+from avgn.contract import HEAVY, LEAST_INT8
 from avgn.data.scenes import SceneRecord
 from avgn.errors import InputError, MissingError
 from avgn.files import write_file
@@ -228,7 +228,7 @@ def _status(row: Row, difference: float) -> str:
     if isinstance(row.int8, str):
         return f"int8 not proven ({row.int8})"
     for graph, share in row.int8.items():
-        if share < LEAST_INT8:
+        if graph in HEAVY and share < LEAST_INT8:
             return f"{FAILED}: only {share:.0%} of {graph} is int8"
     drop = -100 * difference
     return OK if drop <= FREE + 1e-9 else f"accuracy drop {drop:.1f} points"

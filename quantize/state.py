@@ -1,6 +1,7 @@
 """A quantised run on disk: a run's folder and beside it `quantisation.json` and `quantisation.safetensors`.
 
-Three encoders are quantised and, if so wished, the heads of `glance` behind them (`quantize/heads.py`).
+Three encoders are quantised and, if so wished, what is behind them: the heads of `glance`, then also selection and
+decision (`quantize/heads.py`).
 
 `model.safetensors` stays the float model. The JSON holds where quantisers sit and what activations are rounded to; the
 tensors are the steps of weights and whatever quantisation changed besides, as `PART/NAME`: corrected biases and,
@@ -33,7 +34,9 @@ from quantize.quantizer import Quantizer, Spec, install, owner, quantizers
 FORMAT = 1
 ENCODERS = ("frame_encoder", "sound_encoder", "focus_encoder")
 HEADS = ("frame_token", "sound_token", "patch_net")
-PARTS = ENCODERS + HEADS
+DECIDERS = ("select_net", "fusion")
+PARTS = ENCODERS + HEADS + DECIDERS
+_HELD = (ENCODERS, ENCODERS + HEADS, PARTS)  # what a run may have quantised
 TENSORS = "quantisation.safetensors"
 
 
@@ -100,7 +103,7 @@ def _weights(net: nn.Module) -> dict[str, Quantizer]:
 
 
 def load_quantised(folder: Path) -> tuple[AVGN, Run]:
-    """A run whose encoders, and perhaps heads, are quantised, in evaluation mode.
+    """A run whose encoders, and perhaps what is behind them, are quantised, in evaluation mode.
 
     Raises UsageError where it has no quantisation, InputError where that is broken or of another run.
     """
@@ -139,7 +142,7 @@ def _table(folder: Path, run: Run) -> Quantisation:
         raise InputError(f"{path}: format {table.format} is not known to this version, which reads {FORMAT}.")
     if (table.run, table.labels) != (run.run, run.labels):
         raise InputError(f"{path}: belongs to the run {table.run}, or other labels, not to {run.run}; quantise again.")
-    if table.nets != nets_of(run.config) or set(table.specs) not in (set(ENCODERS), set(PARTS)):
+    if table.nets != nets_of(run.config) or set(table.specs) not in map(set, _HELD):
         raise InputError(f"{path}: is for other encoders than this run has; quantise it again.")
     return table
 

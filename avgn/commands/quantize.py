@@ -1,4 +1,4 @@
-"""`avgn quantize`: encoders and heads of a run in int8, calibrated on real clips, for `--precision int8`."""
+"""`avgn quantize`: the parts of a run in int8, calibrated on real clips, for `--precision int8`."""
 
 from __future__ import annotations
 

@@ -63,6 +63,19 @@ class Block(nn.Module):
         return tokens + self.dropout(self.forward_net(self.norm_forward(tokens)))
 
 
+class Blocks(nn.ModuleList):
+    """Blocks in a row. Called as one module, so that the place of each has a name (NNCF's quantisers need it)."""
+
+    def __init__(self, count: int, width: int, heads: int, dropout: float = 0.0) -> None:
+        super().__init__(Block(width, heads, dropout) for _ in range(count))
+
+    def forward(self, tokens: Tensor, valid: Tensor | None = None) -> Tensor:
+        """[B,n,width] with `valid` [B,n] -> [B,n,width]."""
+        for block in self:
+            tokens = block(tokens, valid)
+        return tokens
+
+
 def embedding(*shape: int) -> nn.Parameter:
     """A learned embedding, drawn with the usual small spread."""
     return nn.Parameter(torch.randn(*shape) * 0.02)

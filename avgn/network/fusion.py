@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from avgn.config import Config
-from avgn.network.attention import Block, embedding, masked_mean
+from avgn.network.attention import Blocks, embedding, masked_mean
 
 
 class Fusion(nn.Module):
@@ -24,8 +24,7 @@ class Fusion(nn.Module):
         self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(3))
         self.kind = embedding(3, width)
         self.position = embedding(config.snippets, width)
-        layers = range(config.fusion.layers)
-        self.blocks = nn.ModuleList(Block(width, config.fusion.heads, config.fusion.dropout) for _ in layers)
+        self.blocks = Blocks(config.fusion.layers, width, config.fusion.heads, config.fusion.dropout)
         self.dropout = nn.Dropout(config.fusion.dropout)
         self.classifier = nn.Linear(3 * width, config.classes)
 
@@ -44,8 +43,7 @@ class Fusion(nn.Module):
             parts = tuple(norm(part) + place for norm, part in zip(self.norms, parts, strict=True))
             valid = torch.cat([seen, seen, heard], 1)
             tokens = torch.cat([part + kind for part, kind in zip(parts, self.kind, strict=True)], 1)
-            for block in self.blocks:
-                tokens = block(tokens, valid)
+            tokens = self.blocks(tokens, valid)
             parts = tokens[:, :count], tokens[:, count : 2 * count], tokens[:, 2 * count :]
         means = [masked_mean(part, valid) for part, valid in zip(parts, (seen, seen, heard), strict=True)]
         return self.classifier(self.dropout(torch.cat(means, 1)))

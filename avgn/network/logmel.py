@@ -1,23 +1,34 @@
 """The sound front end in torch: the same columns as `avgn/logmel.py`, from operations that every exporter knows.
 
-For training on a GPU and for the `logmel` graph of devices without an FFT of their own: the windowed Fourier
-transform is a strided convolution, real and imaginary kernels side by side; no STFT, no complex numbers.
+For training on a GPU and for the `logmel` graph of devices without an FFT of their own. The windowed Fourier transform
+is done in two steps, as fast ones are, each of them a convolution; no STFT, no complex numbers. With R phases (sample
+32 m + r of a column is the m-th of phase r; R = 32 where hop and fft can be divided by it) and fft = R * M,
+
+    first[r,k]  = sum_m w[R m + r] y[R m + r] exp(-2 pi i (R m + r) k / fft)        k in 0..M/2
+    X[k + M h]  = sum_r first[r,k] exp(-2 pi i r h / R)                             h in 0..R-1
+
+All other bins mirror these. In one step it would take five times the work and eight times the constants. The price is
+accuracy in quiet bands beside loud ones, since the phases hold the loud ones aliased: full scale moves them by up to
+6e-4 (in one step 2e-4).
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.backends import cudnn
-from torch.nn import functional as F
 
 from avgn.config import SoundConfig
 from avgn.logmel import filter_bank, window
+
+_PHASES = 32  # at most; about the root of the FFT's length is least work
 
 
 class LogMel(nn.Module):
@@ -28,16 +39,17 @@ class LogMel(nn.Module):
     are clipped as in numpy, but NaN is the caller's to remove: it spreads to the columns that hold it.
     """
 
-    kernels: Tensor
+    first: Tensor
+    second: Tensor
     bank: Tensor
 
     def __init__(self, sound: SoundConfig) -> None:
         super().__init__()
         self.sound = sound
-        bank = filter_bank(sound)
-        bins = np.flatnonzero(bank.any(axis=0))  # those below low_hz and above high_hz are never computed
-        self.register_buffer("kernels", torch.tensor(_kernels(sound, bins)), persistent=False)
-        self.register_buffer("bank", torch.tensor(bank[:, bins, np.newaxis]), persistent=False)
+        self.phases = math.gcd(sound.hop, sound.fft, _PHASES)
+        self.register_buffer("first", _constant(_first(sound, self.phases)), persistent=False)
+        self.register_buffer("second", _constant(_second(self.phases)), persistent=False)
+        self.register_buffer("bank", _constant(_bank(sound, self.phases)), persistent=False)
 
     def forward(self, sound: Tensor) -> Tensor:
         """[N,S] -> [N,1,M,F], float32."""
@@ -51,18 +63,63 @@ class LogMel(nn.Module):
     def _log_mel(self, sound: Tensor) -> Tensor:
         clipped = sound.clamp(-1.0, 1.0)
         emphasised = clipped[:, 1:] - self.sound.preemphasis * clipped[:, :-1]
-        spectrum = F.conv1d(emphasised.unsqueeze(1), self.kernels, stride=self.sound.hop)  # [N,2B,F]
+        phases = self._phases(emphasised)
+        parts = F.conv1d(phases, self.first, stride=self.sound.hop // self.phases, groups=self.phases)
+        columns = parts.shape[-1]
+        # channels are (phase, real or imaginary, k): one matrix for all k, when k lies beside the columns
+        spectrum = F.conv1d(parts.reshape(len(sound), 2 * self.phases, -1), self.second)
         real, imaginary = (spectrum * spectrum).chunk(2, dim=1)
-        mel = F.conv1d(real + imaginary, self.bank)  # the product with the bank, as a pointwise convolution
+        power = (real + imaginary).reshape(len(sound), -1, columns)
+        mel = F.conv1d(power, self.bank)  # the product with the bank, as a pointwise convolution
         return ((torch.log(mel + self.sound.floor) + self.sound.offset) / self.sound.scale).unsqueeze(1)
 
+    def _phases(self, samples: Tensor) -> Tensor:
+        """The phases of what whole columns need: [N,n] -> [N,R,n/R]. Zeros at the end meet a window of zeros."""
+        columns = 1 + (samples.shape[1] - self.sound.window) // self.sound.hop
+        needed = self.sound.window + (columns - 1) * self.sound.hop
+        if needed < samples.shape[1]:
+            samples = samples[:, :needed]
+        if needed % self.phases:
+            samples = F.pad(samples, (0, -needed % self.phases))
+        return samples.reshape(len(samples), -1, self.phases).transpose(1, 2)
 
-def _kernels(sound: SoundConfig, bins: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Windowed cosines, then windowed sines, of the B frequencies `bins`: [2B, 1, window]."""
-    turns = np.outer(bins, np.arange(sound.window)) % sound.fft  # whole turns taken out while still exact
-    angles = (2.0 * np.pi / sound.fft) * turns
-    kernels = np.concatenate((np.cos(angles), -np.sin(angles))) * window(sound)
-    return kernels[:, np.newaxis].astype(np.float32)
+
+def _constant(values: NDArray[np.float64]) -> Tensor:
+    return torch.tensor(values, dtype=torch.float32)
+
+
+def _first(sound: SoundConfig, phases: int) -> NDArray[np.float64]:
+    """Of each phase the windowed cosines, then sines, of the first M/2 + 1 bins: [R * 2 * (M/2 + 1), 1, samples]."""
+    count = -(-sound.window // phases)
+    bins = sound.fft // phases // 2 + 1
+    shape = np.zeros(count * phases)
+    shape[: sound.window] = window(sound)
+    kernels = _turned(np.arange(count * phases), np.arange(bins), sound.fft) * shape[:, np.newaxis]
+    return kernels.reshape(2, count, phases, bins).transpose(2, 0, 3, 1).reshape(-1, 1, count)
+
+
+def _second(phases: int) -> NDArray[np.float64]:
+    """What joins the phases: from (phase, real or imaginary) to (real or imaginary, h), [2 R, 2 R, 1]."""
+    real, imaginary = _turned(np.arange(phases), np.arange(phases), phases)
+    rows = np.stack([[real, -imaginary], [imaginary, real]])  # [out, in, h, r]: the matrix is the same both ways
+    return rows.transpose(0, 2, 3, 1).reshape(2 * phases, 2 * phases, 1)
+
+
+def _bank(sound: SoundConfig, phases: int) -> NDArray[np.float64]:
+    """The filters over (h, k), each bin of the spectrum once: [M, R * (M/2 + 1), 1]."""
+    length = sound.fft // phases
+    bins = (np.arange(phases)[:, np.newaxis] * length + np.arange(length // 2 + 1)).ravel()
+    bins = np.minimum(bins, sound.fft - bins)  # the upper half mirrors the lower
+    once = np.zeros(len(bins))
+    once[np.unique(bins, return_index=True)[1]] = 1.0
+    return (filter_bank(sound)[:, bins] * once)[..., np.newaxis]
+
+
+def _turned(samples: NDArray[np.int64], bins: NDArray[np.int64], length: int) -> NDArray[np.float64]:
+    """Real and imaginary parts of exp(-2 pi i sample bin / length): [2, samples, bins]."""
+    turns = np.outer(samples, bins) % length  # whole turns taken out while still exact
+    angles = (2.0 * np.pi / length) * turns
+    return np.stack([np.cos(angles), -np.sin(angles)])
 
 
 @contextmanager

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from avgn.config import Config
-from avgn.network.attention import MASKED, Block, embedding
+from avgn.network.attention import MASKED, Blocks, embedding
 
 
 class Selected(NamedTuple):
@@ -33,7 +33,7 @@ class SaliencyTransformer(nn.Module):
         width = config.saliency.width
         self.position = embedding(config.snippets, width)
         self.modality = embedding(2, width)
-        self.blocks = nn.ModuleList(Block(width, config.saliency.heads) for _ in range(config.saliency.layers))
+        self.blocks = Blocks(config.saliency.layers, width, config.saliency.heads)
         self.norm = nn.LayerNorm(width)
         self.saliency = nn.Linear(3 * width, 1)
         self.classifier = nn.Linear(3 * width, config.classes)
@@ -46,9 +46,7 @@ class SaliencyTransformer(nn.Module):
         count = visual.shape[1]
         valid = torch.cat([seen, heard], 1)
         tokens = torch.cat([visual + self.position + self.modality[0], audio + self.position + self.modality[1]], 1)
-        for block in self.blocks:
-            tokens = block(tokens, valid)
-        tokens = self.norm(tokens) * valid[..., None]
+        tokens = self.norm(self.blocks(tokens, valid)) * valid[..., None]
         seen_tokens, heard_tokens = tokens[:, :count], tokens[:, count:]
         pairs = torch.cat([seen_tokens, heard_tokens, seen_tokens * heard_tokens], -1)
         present = torch.maximum(seen, heard)

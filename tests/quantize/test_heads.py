@@ -1,4 +1,4 @@
-"""Token layers, attention and π in int8: which layers, how near to float, and that a run keeps them."""
+"""All behind the encoders in int8: which layers, how near to float, and that a run keeps them."""
 
 from __future__ import annotations
 
@@ -9,27 +9,35 @@ import pytest
 import torch
 from torch import nn
 
+from avgn.manifest import Parity
 from avgn.network.encoders import pool
 from export.common import Piece, exported
 from export.graphs import graphs
 from export.pairs import settle
+from export.parity import BOUNDS, EndToEnd, Proof
 from export.to_openvino import convert, int8_share
 from quantize.calibration import with_parts
-from quantize.heads import quantise_heads
+from quantize.heads import quantise_behind
 from quantize.quantizer import owner, quantizers, spelled
-from quantize.state import ENCODERS, HEADS, load_quantised, save_quantised, words_of
+from quantize.state import DECIDERS, ENCODERS, HEADS, load_quantised, save_quantised, words_of
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "avgn" / "network"))
-from small import SMALL
+from small import SMALL, batch
 
 from by_hand import quantised_by_hand
 
-FLOAT_LAYERS = {"query", "policy.2"}  # of patch_net
+FLOAT_LAYERS = {
+    ("patch_net", "query"),
+    ("patch_net", "policy.2"),
+    ("select_net", "saliency"),
+    ("select_net", "classifier"),
+    ("fusion", "classifier"),
+}
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    """A network with quantised encoders, its heads in int8, and the inputs that these were calibrated on."""
+    """A network with quantised encoders, all behind them in int8, and the inputs of encoders that it was calibrated on."""
     folder = tmp_path_factory.mktemp("heads")
     model = quantised_by_hand(folder, SMALL, tuple("abcde"))
     random = torch.Generator().manual_seed(3)
@@ -39,36 +47,36 @@ def made(tmp_path_factory):
         "sound_encoder": [torch.randn(4, 1, sound.mels, sound.frames, generator=random) for _ in range(4)],
     }
     encoders = {name: getattr(model, name) for name in ENCODERS}
-    return folder, model, inputs, quantise_heads(model, encoders, inputs)
+    return folder, model, inputs, quantise_behind(model, encoders, inputs, [batch(2, seed=seed) for seed in (4, 5)])
 
 
 def test_every_layer_worth_it_has_int8_weights(made):
-    heads = made[3]
+    parts = made[3]
     layers = {
         (name, path)
-        for name, head in heads.items()
-        for path, layer in head.named_modules()
+        for name, part in parts.items()
+        for path, layer in part.named_modules()
         if isinstance(layer, (nn.Linear, nn.Conv2d))
     }
     held = {
         (name, path)
-        for name, head in heads.items()
-        for place, hook in quantizers(head).items()
-        for path, layer in head.named_modules()
-        if hook.is_weight and layer is owner(head, place)
+        for name, part in parts.items()
+        for place, hook in quantizers(part).items()
+        for path, layer in part.named_modules()
+        if hook.is_weight and layer is owner(part, place)
     }
-    assert layers - held == {("patch_net", path) for path in FLOAT_LAYERS} and set(heads) == set(HEADS)
+    assert layers - held == FLOAT_LAYERS and set(parts) == set(HEADS + DECIDERS)
 
 
 @torch.no_grad()
 def test_they_stay_near_float(made):
-    _, model, inputs, heads = made
+    _, model, inputs, parts = made
     sight, sound = model.frame_encoder(inputs["frame_encoder"][0]), model.sound_encoder(inputs["sound_encoder"][0])
     heard = torch.ones(len(sight), 1)
-    wanted, found = (net(sight, sound, heard) for net in (model.patch_net, heads["patch_net"]))
+    wanted, found = (net(sight, sound, heard) for net in (model.patch_net, parts["patch_net"]))
     pairs = [(found.context, wanted.context), (found.centre, wanted.centre)]
     pairs += [
-        (heads[name](pool(given)), getattr(model, name)(pool(given)))
+        (parts[name](pool(given)), getattr(model, name)(pool(given)))
         for name, given in (("frame_token", sight), ("sound_token", sound))
     ]
     for near, exact in pairs:
@@ -76,29 +84,67 @@ def test_they_stay_near_float(made):
         assert 0 < error < 0.03
 
 
+@torch.no_grad()
+def test_selection_and_decision_stay_near_float(made):
+    """On a clip that calibration did not see, half of it silent."""
+    _, model, _, parts = made
+    clip = batch(1, seed=9)
+    clip = clip._replace(heard=torch.tensor([[1.0, 1, 1, 0, 0, 0]]))
+    glance = model.glance_all(clip)
+    given = glance.visual[None], glance.audio[None], clip.heard, clip.seen
+    wanted, found = model.select(*given), with_parts(model, parts).select(*given)
+    pairs = [(found.saliency, wanted.saliency), (found.tokens, wanted.tokens), (found.logits, wanted.logits)]
+    when = torch.tensor([[1, 4]])
+    slots = glance.place.context[None, :2], model.focus(torch.rand(2, 3, 64, 64))[None], when, torch.ones(1, 2)
+    decided = [net.classify(wanted.tokens, *slots, clip.heard, clip.seen) for net in (with_parts(model, parts), model)]
+    for near, exact in (*pairs, decided):
+        error = float((near - exact).square().mean().sqrt() / exact.square().mean().sqrt())
+        assert 0 < error < 0.05
+
+
 def test_a_run_keeps_them(made, tmp_path):
-    folder, model, inputs, heads = made
+    folder, model, inputs, parts = made
     encoders = {name: getattr(model, name) for name in ENCODERS}
-    save_quantised(tmp_path / "run", folder / "float", encoders | heads, "with heads")
+    save_quantised(tmp_path / "run", folder / "float", encoders | parts, "with all")
     loaded, _ = load_quantised(tmp_path / "run")
+    clip = batch(1, seed=9)
+    with torch.no_grad():
+        assert torch.equal(loaded.eval()(clip), with_parts(model, parts).eval()(clip))
     given = inputs["frame_encoder"][0] * 0.2 + 0.5, inputs["sound_encoder"][0], torch.ones(4, 1)
     with torch.no_grad():
-        wanted, found = (net.eval().glance(*given) for net in (with_parts(model, heads), loaded))
+        wanted, found = (net.eval().glance(*given) for net in (with_parts(model, parts), loaded))
     assert torch.equal(found.visual, wanted.visual) and torch.equal(found.audio, wanted.audio)
     assert torch.equal(found.place.context, wanted.place.context)
-    assert all(quantizers(getattr(loaded, name)) for name in HEADS) and words_of(tmp_path / "run") == "with heads"
-    assert not any(quantizers(getattr(load_quantised(folder / "int8")[0], name)) for name in HEADS)
+    behind = HEADS + DECIDERS
+    assert all(quantizers(getattr(loaded, name)) for name in behind) and words_of(tmp_path / "run") == "with all"
+    assert not any(quantizers(getattr(load_quantised(folder / "int8")[0], name)) for name in behind)
+    save_quantised(tmp_path / "older", folder / "float", encoders | {name: parts[name] for name in HEADS}, "older")
+    assert not any(quantizers(getattr(load_quantised(tmp_path / "older")[0], name)) for name in DECIDERS)
 
 
-def test_openvino_runs_them_in_int8(made):
-    """The encoders are in float but for one layer each: the share rises by what the heads add."""
-    _, model, _, heads = made
+@pytest.mark.parametrize("name", ["glance", "select", "classify"])
+def test_openvino_runs_them_in_int8(made, name):
+    """The encoders are in float but for one layer each: the share rises by what lies behind them."""
+    _, model, _, parts = made
     shares = []
-    for net in (model, with_parts(model, heads)):
-        graph = graphs(spelled(net, "fake"))["glance"]
+    for net in (model, with_parts(model, parts)):
+        graph = graphs(spelled(net, "fake"))[name]
         files = convert(Piece(graph, exported(graph))).files
         shares.append(int8_share({Path(name).suffix: data for name, data in files.items()}))
-    assert shares[1] > shares[0]
+    assert shares[1] > shares[0] and (name == "glance" or shares[1] > 0.8)
+
+
+def test_only_what_holds_quantisers_is_judged_as_int8(made):
+    """A float graph of an int8 variant must be exact; `glance` and `classify` wrap the whole network, so ask the graph."""
+    _, model, _, parts = made
+    pieces = {}
+    for told, net in (("some", with_parts(model, {"fusion": parts["fusion"]})), ("none", model)):
+        table = graphs(spelled(net, "folded"))
+        pieces |= {(told, name): Piece(table[name], exported(table[name])) for name in ("select", "classify")}
+    assert [key for key, piece in pieces.items() if piece.quantised] == [("some", "classify")]
+    far = Proof({name: Parity(1, 0.1, 0.1, 20.0) for name in ("select", "classify")}, {}, EndToEnd(1, 1, 1, 0), ("classify",))
+    (fault,) = far.broken(BOUNDS["int8"])
+    assert "select" in fault
 
 
 def test_a_pair_is_not_hidden_by_a_detach():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 import torch
 
 from avgn.config import SoundConfig
-from avgn.logmel import column_count, log_mel
+from avgn.logmel import column_count, filter_bank, log_mel
 from avgn.network.logmel import LogMel, _full_precision
 
 GOLDEN = Path(__file__).parents[2] / "data" / "logmel_golden.json"
@@ -43,15 +44,16 @@ def test_agrees_with_numpy(sound):
     mels = LogMel(sound)(torch.from_numpy(np.stack(list(waves.values())))).numpy()
     assert mels.shape == (len(waves), 1, sound.mels, sound.frames) and mels.dtype == np.float32
     for mel, (name, wave) in zip(mels, waves.items(), strict=True):
-        np.testing.assert_allclose(mel[0], log_mel(wave, sound), atol=1e-4, err_msg=name)
+        error = np.abs(mel[0] - log_mel(wave, sound))
+        assert error.max() < 3e-4 and np.quantile(error, 0.999) < 1e-4, name
 
 
 def test_agrees_with_numpy_at_the_worst():
-    """Full scale all over the band: the quietest bands carry what rounding a product of 800 terms leaves."""
+    """Full scale all over the band: the quietest bands carry what rounding leaves, most of it between the two steps."""
     time = np.arange(10 * WIDE.rate) / WIDE.rate
     wave = np.sin(2 * np.pi * (100 + 700 * time) * time).astype(np.float32)
     error = np.abs(LogMel(WIDE)(torch.from_numpy(wave[np.newaxis]))[0, 0].numpy() - log_mel(wave, WIDE))
-    assert error.max() < 5e-4 and np.quantile(error, 0.999) < 1e-4
+    assert error.max() < 1e-3 and np.quantile(error, 0.999) < 4e-4
 
 
 def test_agrees_with_the_golden_vectors():
@@ -69,11 +71,23 @@ def test_agrees_with_the_short_time_fourier_transform_of_torch():
     spectrum = torch.stft(
         emphasised, WIDE.fft, WIDE.hop, WIDE.window, hann, center=False, onesided=True, return_complex=True
     )
-    model = LogMel(WIDE)
-    bins = model.bank.shape[1]
-    power = spectrum.abs().square()[1 : bins + 1]  # the bank holds no more than the bins with weight, from bin 1
-    expected = (torch.log(model.bank[:, :, 0] @ power + 1e-5) + 4.5) / 5
-    np.testing.assert_allclose(model(wave[None])[0, 0].numpy(), expected.numpy(), atol=1e-4)
+    power = torch.tensor(filter_bank(WIDE)) @ spectrum.abs().square()
+    expected = (torch.log(power + 1e-5) + 4.5) / 5
+    np.testing.assert_allclose(LogMel(WIDE)(wave[None])[0, 0].numpy(), expected.numpy(), atol=1e-4)
+
+
+@pytest.mark.parametrize("change", [{"hop": 200}, {"hop": 321}, {"window": 810}, {"fft": 2048}], ids=str)
+def test_agrees_whatever_the_steps_of_the_transform_are(change):
+    """32 phases, 8, one; windows that fill whole phases and such that do not."""
+    sound = replace(WIDE, **change)
+    wave = signals(sound)["speech"]
+    mel = LogMel(sound)(torch.from_numpy(wave[None]))[0, 0].numpy()
+    np.testing.assert_allclose(mel, log_mel(wave, sound), atol=1e-4)
+
+
+def test_holds_few_constants():
+    """In one step they would be 830 000: 3.3 MB, a fifth of all graphs in int8."""
+    assert sum(buffer.numel() for buffer in LogMel(WIDE).buffers()) < 110_000
 
 
 @pytest.mark.parametrize("samples", [801, 1120, 1121, 5000])
@@ -113,6 +127,7 @@ def test_exports_as_plain_operations():
     program = torch.export.export(LogMel(WIDE), (torch.zeros(1, WIDE.samples),))
     used = {str(node.target).split(".")[1] for node in program.graph.nodes if str(node.target).startswith("aten.")}
     plain = {"clamp", "slice", "mul", "sub", "unsqueeze", "conv1d", "chunk", "split", "add", "log", "div"}
+    plain |= {"reshape", "view", "transpose"}
     assert "conv1d" in used and used <= plain
     wave = torch.from_numpy(signals(WIDE)["speech"][np.newaxis])
     np.testing.assert_array_equal(program.module()(wave).numpy(), LogMel(WIDE)(wave).numpy())
