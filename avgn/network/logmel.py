@@ -7,8 +7,8 @@ is done in two steps, as fast ones are, each of them a convolution; no STFT, no 
     first[r,k]  = sum_m w[R m + r] y[R m + r] exp(-2 pi i (R m + r) k / fft)        k in 0..M/2
     X[k + M h]  = sum_r first[r,k] exp(-2 pi i r h / R)                             h in 0..R-1
 
-All other bins mirror these. In one step it would take five times the work and eight times the constants. The price is
-accuracy in quiet bands beside loud ones, since the phases hold the loud ones aliased: full scale moves them by up to
+All other bins mirror these. In one step it would take five times the work and fifteen times the constants. The price
+is accuracy in quiet bands beside loud ones, since the phases hold the loud ones aliased: full scale moves them by up to
 6e-4 (in one step 2e-4).
 """
 
@@ -29,6 +29,7 @@ from avgn.config import SoundConfig
 from avgn.logmel import filter_bank, window
 
 _PHASES = 32  # at most; about the root of the FFT's length is least work
+_GROUPS = 4  # of bands, which are narrow: each group has a product of its own, over the bins that it needs
 
 
 class LogMel(nn.Module):
@@ -41,7 +42,6 @@ class LogMel(nn.Module):
 
     first: Tensor
     second: Tensor
-    bank: Tensor
 
     def __init__(self, sound: SoundConfig) -> None:
         super().__init__()
@@ -49,7 +49,10 @@ class LogMel(nn.Module):
         self.phases = math.gcd(sound.hop, sound.fft, _PHASES)
         self.register_buffer("first", _constant(_first(sound, self.phases)), persistent=False)
         self.register_buffer("second", _constant(_second(self.phases)), persistent=False)
-        self.register_buffer("bank", _constant(_bank(sound, self.phases)), persistent=False)
+        self._spans = []
+        for number, (first, bank) in enumerate(_banks(sound, self.phases)):
+            self._spans.append(slice(first, first + bank.shape[1]))
+            self.register_buffer(f"bank{number}", _constant(bank), persistent=False)
 
     def forward(self, sound: Tensor) -> Tensor:
         """[N,S] -> [N,1,M,F], float32."""
@@ -70,7 +73,8 @@ class LogMel(nn.Module):
         spectrum = F.conv1d(parts.reshape(len(sound), 2 * self.phases, -1), self.second)
         real, imaginary = (spectrum * spectrum).chunk(2, dim=1)
         power = (real + imaginary).reshape(len(sound), -1, columns)
-        mel = F.conv1d(power, self.bank)  # the product with the bank, as a pointwise convolution
+        banks = [self.get_buffer(f"bank{number}") for number in range(len(self._spans))]
+        mel = torch.cat([F.conv1d(power[:, span], bank) for span, bank in zip(self._spans, banks, strict=True)], 1)
         return ((torch.log(mel + self.sound.floor) + self.sound.offset) / self.sound.scale).unsqueeze(1)
 
     def _phases(self, samples: Tensor) -> Tensor:
@@ -100,19 +104,31 @@ def _first(sound: SoundConfig, phases: int) -> NDArray[np.float64]:
 
 def _second(phases: int) -> NDArray[np.float64]:
     """What joins the phases: from (phase, real or imaginary) to (real or imaginary, h), [2 R, 2 R, 1]."""
-    real, imaginary = _turned(np.arange(phases), np.arange(phases), phases)
-    rows = np.stack([[real, -imaginary], [imaginary, real]])  # [out, in, h, r]: the matrix is the same both ways
+    real, imaginary = _turned(_order(phases), np.arange(phases), phases)
+    rows = np.stack([[real, -imaginary], [imaginary, real]])  # [out, in, h, r]
     return rows.transpose(0, 2, 3, 1).reshape(2 * phases, 2 * phases, 1)
 
 
-def _bank(sound: SoundConfig, phases: int) -> NDArray[np.float64]:
-    """The filters over (h, k), each bin of the spectrum once: [M, R * (M/2 + 1), 1]."""
+def _order(phases: int) -> NDArray[np.int64]:
+    """The h as they stand among the channels, 0, R-1, 1, R-2, …: the second of each two mirrors the bins after the first's."""
+    order = np.arange(phases)
+    order[::2], order[1::2] = np.arange((phases + 1) // 2), phases - 1 - np.arange(phases // 2)
+    return order
+
+
+def _banks(sound: SoundConfig, phases: int) -> list[tuple[int, NDArray[np.float64]]]:
+    """Filters over (h, k), each bin of the spectrum once, by groups: the first channel of each, [bands, channels, 1]."""
     length = sound.fft // phases
-    bins = (np.arange(phases)[:, np.newaxis] * length + np.arange(length // 2 + 1)).ravel()
+    bins = (_order(phases)[:, np.newaxis] * length + np.arange(length // 2 + 1)).ravel()
     bins = np.minimum(bins, sound.fft - bins)  # the upper half mirrors the lower
     once = np.zeros(len(bins))
     once[np.unique(bins, return_index=True)[1]] = 1.0
-    return (filter_bank(sound)[:, bins] * once)[..., np.newaxis]
+    found = []
+    for bank in np.array_split(filter_bank(sound)[:, bins] * once, min(_GROUPS, sound.mels)):
+        used = np.flatnonzero(bank.any(axis=0))
+        first, last = (int(used[0]), int(used[-1])) if len(used) else (0, 0)
+        found.append((first, bank[:, first : last + 1, np.newaxis]))
+    return found
 
 
 def _turned(samples: NDArray[np.int64], bins: NDArray[np.int64], length: int) -> NDArray[np.float64]:

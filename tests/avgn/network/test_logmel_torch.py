@@ -87,7 +87,7 @@ def test_agrees_whatever_the_steps_of_the_transform_are(change):
 
 def test_holds_few_constants():
     """In one step they would be 830 000: 3.3 MB, a fifth of all graphs in int8."""
-    assert sum(buffer.numel() for buffer in LogMel(WIDE).buffers()) < 110_000
+    assert sum(buffer.numel() for buffer in LogMel(WIDE).buffers()) < 60_000
 
 
 @pytest.mark.parametrize("samples", [801, 1120, 1121, 5000])
@@ -127,7 +127,7 @@ def test_exports_as_plain_operations():
     program = torch.export.export(LogMel(WIDE), (torch.zeros(1, WIDE.samples),))
     used = {str(node.target).split(".")[1] for node in program.graph.nodes if str(node.target).startswith("aten.")}
     plain = {"clamp", "slice", "mul", "sub", "unsqueeze", "conv1d", "chunk", "split", "add", "log", "div"}
-    plain |= {"reshape", "view", "transpose"}
+    plain |= {"reshape", "view", "transpose", "cat"}
     assert "conv1d" in used and used <= plain
     wave = torch.from_numpy(signals(WIDE)["speech"][np.newaxis])
     np.testing.assert_array_equal(program.module()(wave).numpy(), LogMel(WIDE)(wave).numpy())
