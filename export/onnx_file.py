@@ -25,9 +25,10 @@ _PASSING = ("Flatten", "Identity", "MaxPool", "Reshape", "Squeeze", "Transpose",
 
 @dataclass(frozen=True)
 class Product:
-    """A convolution or matrix product: the name of what holds its weights, its multiply-accumulates, whether both its
-    operands are dequantised 8-bit values."""
+    """A convolution or matrix product: its node's name and that of what holds its weights, its multiply-accumulates,
+    whether both its operands are dequantised 8-bit values."""
 
+    node: str
     weight: str
     macs: int
     int8: bool
@@ -64,7 +65,7 @@ def _product(node: Any, shapes: Mapping[str, tuple[int, ...]], makers: Mapping[s
     sources = [_source(name, makers) for name in node.input[:2]]
     stored = [_stored(name, makers) for name in sources]
     inner = math.prod(weight[1:]) if node.op_type == "Conv" else given[-1]
-    return Product(stored[1] or sources[1], math.prod(made) * inner, None not in stored and stored[1] in held)
+    return Product(node.name, stored[1] or sources[1], math.prod(made) * inner, None not in stored and stored[1] in held)
 
 
 def _source(name: str, makers: Mapping[str, Any]) -> str:
@@ -87,13 +88,16 @@ def int8_share(found: list[Product]) -> float:
 
 def executed_share(data: bytes, found: list[Product]) -> float:
     """The part (0..1) of the multiply-accumulates of the file `data` that ONNX Runtime does in int8 on this CPU."""
-    names = integer_weights(data)
-    done = sum(product.macs for product in found if product.weight in names)
+    names = integer_products(data)
+    done = sum(product.macs for product in found if {product.node, product.weight} & names)
     return done / max(1, sum(product.macs for product in found))
 
 
-def integer_weights(data: bytes) -> set[str]:
-    """Names of the weights that ONNX Runtime's integer kernels are given, in the graph that it runs on this CPU."""
+def integer_products(data: bytes) -> set[str]:
+    """What ONNX Runtime's integer kernels are called in the graph that it runs on this CPU, and their weights.
+
+    A convolution keeps its weights' name, a product of matrices its own (with what happened to it behind a slash).
+    """
     import onnx
     import onnxruntime
 
@@ -103,4 +107,5 @@ def integer_weights(data: bytes) -> set[str]:
         options.optimized_model_filepath = str(Path(scratch) / "ready.onnx")
         onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
         ready = onnx.load(options.optimized_model_filepath)
-    return {node.input[3] for node in ready.graph.node if node.op_type in INTEGER_PRODUCTS}
+    whole = [node for node in ready.graph.node if node.op_type in INTEGER_PRODUCTS]
+    return {name for node in whole for name in (node.input[3], node.name.split("/")[0])} - {""}

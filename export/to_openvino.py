@@ -15,7 +15,7 @@ if __package__ in (None, ""):  # started as a script from a checkout
 
 from avgn.contract import HEAVY
 from export.common import Converted, Piece, Target, most_bytes, one_by_one
-from export.compact import drop_inner_names, share_constants, without_indentation
+from export.compact import drop_inner_names, plain_ends, share_constants, without_indentation
 from export.parity import enough_int8
 from runtimes.backends.openvino import products
 
@@ -39,6 +39,7 @@ def convert(piece: Piece, half: bool = False, narrow: bool = False) -> Converted
     model.reshape({spec.name: list(spec.shape) for spec in graph.inputs})  # the converter leaves shapes dynamic
     if narrow:
         narrow_constants(model)
+    plain_ends(model)
     share_constants(model)
     drop_inner_names(model)
     with tempfile.TemporaryDirectory() as scratch:
