@@ -65,7 +65,9 @@ def _product(node: Any, shapes: Mapping[str, tuple[int, ...]], makers: Mapping[s
     sources = [_source(name, makers) for name in node.input[:2]]
     stored = [_stored(name, makers) for name in sources]
     inner = math.prod(weight[1:]) if node.op_type == "Conv" else given[-1]
-    return Product(node.name, stored[1] or sources[1], math.prod(made) * inner, None not in stored and stored[1] in held)
+    return Product(
+        node.name, stored[1] or sources[1], math.prod(made) * inner, None not in stored and stored[1] in held
+    )
 
 
 def _source(name: str, makers: Mapping[str, Any]) -> str:

@@ -9,16 +9,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from export.tflite_compact import compact
+
 
 def hard_swish_in_float(data: bytes) -> bytes:
-    """The same file with a pair of operators around each hard-swish of int8 values."""
+    """The same file, compact, with a pair of operators around each hard-swish of int8 values."""
     from ai_edge_litert.tools import flatbuffer_utils
 
     model = flatbuffer_utils.read_model_from_bytearray(bytearray(data))
     codes = _Codes(model)
     for graph in model.subgraphs:
         graph.operators = [made for node in graph.operators for made in _spelled(graph, node, codes)]
-    return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
+    return compact(model)
 
 
 class _Codes:

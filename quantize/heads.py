@@ -1,4 +1,4 @@
-"""What follows the encoders in int8 as well: the heads of `glance`, then selection (`select`) and decision (`classify`).
+"""What follows the encoders in int8 as well: the heads of `glance`, then selection and decision.
 
 They hold little of the work but two thirds of the weights: in float they were more than half of an int8 variant's
 bytes. A layer has int8 of its input, of its weights and of its output; softmax, norms and sums between stay in float.

@@ -110,14 +110,14 @@ def _second(phases: int) -> NDArray[np.float64]:
 
 
 def _order(phases: int) -> NDArray[np.int64]:
-    """The h as they stand among the channels, 0, R-1, 1, R-2, …: the second of each two mirrors the bins after the first's."""
+    """The h as they stand among the channels, 0, R-1, 1, R-2, …: the second of two mirrors the bins after the first."""
     order = np.arange(phases)
     order[::2], order[1::2] = np.arange((phases + 1) // 2), phases - 1 - np.arange(phases // 2)
     return order
 
 
 def _banks(sound: SoundConfig, phases: int) -> list[tuple[int, NDArray[np.float64]]]:
-    """Filters over (h, k), each bin of the spectrum once, by groups: the first channel of each, [bands, channels, 1]."""
+    """Filters over (h, k), each bin of the spectrum once; of each group its first channel, [bands, channels, 1]."""
     length = sound.fft // phases
     bins = (_order(phases)[:, np.newaxis] * length + np.arange(length // 2 + 1)).ravel()
     bins = np.minimum(bins, sound.fft - bins)  # the upper half mirrors the lower

@@ -5,14 +5,18 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import onnx
 import pytest
 import torch
 from torch import nn
 
 from avgn.manifest import Parity
 from avgn.network.encoders import pool
+from export import to_onnx
 from export.common import Piece, exported
 from export.graphs import graphs
+from export.onnx_file import executed_share, products
+from export.onnx_file import int8_share as int8_share_of
 from export.pairs import settle
 from export.parity import BOUNDS, EndToEnd, Proof
 from export.to_openvino import convert, int8_share
@@ -37,7 +41,7 @@ FLOAT_LAYERS = {
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    """A network with quantised encoders, all behind them in int8, and the inputs of encoders that it was calibrated on."""
+    """A network with quantised encoders, all behind them in int8, and the encoders' inputs that it was calibrated on."""
     folder = tmp_path_factory.mktemp("heads")
     model = quantised_by_hand(folder, SMALL, tuple("abcde"))
     random = torch.Generator().manual_seed(3)
@@ -134,15 +138,25 @@ def test_openvino_runs_them_in_int8(made, name):
     assert shares[1] > shares[0] and (name == "glance" or shares[1] > 0.8)
 
 
+def test_onnx_runtime_runs_products_of_matrices_in_int8(made):
+    """It gives their weights other names, so they are told by their own."""
+    _, model, _, parts = made
+    graph = graphs(spelled(with_parts(model, parts), "unsigned"))["select"]
+    data = to_onnx.convert(Piece(graph, exported(graph))).files["select.onnx"]
+    found = products(onnx.load_model_from_string(data))
+    assert executed_share(data, found) == int8_share_of(found) > 0.8
+
+
 def test_only_what_holds_quantisers_is_judged_as_int8(made):
-    """A float graph of an int8 variant must be exact; `glance` and `classify` wrap the whole network, so ask the graph."""
+    """A float graph of an int8 variant must be exact; that of `classify` wraps the whole network, yet is asked alone."""
     _, model, _, parts = made
     pieces = {}
     for told, net in (("some", with_parts(model, {"fusion": parts["fusion"]})), ("none", model)):
         table = graphs(spelled(net, "folded"))
         pieces |= {(told, name): Piece(table[name], exported(table[name])) for name in ("select", "classify")}
     assert [key for key, piece in pieces.items() if piece.quantised] == [("some", "classify")]
-    far = Proof({name: Parity(1, 0.1, 0.1, 20.0) for name in ("select", "classify")}, {}, EndToEnd(1, 1, 1, 0), ("classify",))
+    errors = {name: Parity(1, 0.1, 0.1, 20.0) for name in ("select", "classify")}
+    far = Proof(errors, {}, EndToEnd(1, 1, 1, 0), ("classify",))
     (fault,) = far.broken(BOUNDS["int8"])
     assert "select" in fault
 

@@ -121,6 +121,8 @@ def test_a_variant_exported_anew_is_asked_anew(tmp_path):
 def test_int8_that_is_not_int8_is_no_success(tmp_path):
     found, _ = rows(Scripted({FLOAT: set(), INT8: set()}, {"glance": 0.95, "focus": 0.34}), tmp_path / "a")
     assert found[INT8].status == "failed: only 34% of focus is int8"
+    found, _ = rows(Scripted({FLOAT: set(), INT8: set()}, WHOLE | {"select": 0.5}), tmp_path / "light")
+    assert found[INT8].status == "ok"  # that much is asked of the heavy graphs only
     found, _ = rows(Scripted({FLOAT: set(), INT8: set()}, None), tmp_path / "b")
     assert found[INT8].status == "int8 not proven (not run: openvino: its files cannot be read back here)"
 
