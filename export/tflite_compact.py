@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 IDENTIFIER = b"TFL3"
 
 
-class _Sharing(flatbuffers.Builder):  # type: ignore[misc]  # has no types
+class _Sharing(flatbuffers.Builder):
     """A builder that writes equal vectors of numbers once."""
 
     def __init__(self, size: int) -> None:

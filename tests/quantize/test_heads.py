@@ -41,7 +41,7 @@ FLOAT_LAYERS = {
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    """A network with quantised encoders, all behind them in int8, and the encoders' inputs that it was calibrated on."""
+    """A network with quantised encoders, all behind them in int8, and the inputs that it was calibrated on."""
     folder = tmp_path_factory.mktemp("heads")
     model = quantised_by_hand(folder, SMALL, tuple("abcde"))
     random = torch.Generator().manual_seed(3)
@@ -148,7 +148,7 @@ def test_onnx_runtime_runs_products_of_matrices_in_int8(made):
 
 
 def test_only_what_holds_quantisers_is_judged_as_int8(made):
-    """A float graph of an int8 variant must be exact; that of `classify` wraps the whole network, yet is asked alone."""
+    """A float graph of an int8 variant must be exact; `classify` wraps the whole network, yet is asked alone."""
     _, model, _, parts = made
     pieces = {}
     for told, net in (("some", with_parts(model, {"fusion": parts["fusion"]})), ("none", model)):
