@@ -110,9 +110,9 @@ def correct_biases(net: nn.Module, wanted: nn.Module, seen: Sequence[Tensor]) ->
     inputs = torch.cat(list(seen))
     inputs = inputs[torch.linspace(0, len(inputs) - 1, min(_MEANS_OF, len(inputs))).long()]
     layers = {name: getattr(wanted.get_submodule(name), "bias", None) for name in _quantised_layers(net)}
-    aims = _channel_means(wanted, inputs, [name for name, bias in layers.items() if bias is not None])
+    aims = channel_means(wanted, inputs, [name for name, bias in layers.items() if bias is not None])
     for name, aim in aims.items():  # in the order in which they ran
-        net.get_parameter(f"{name}.bias").add_(aim - _channel_means(net, inputs, [name])[name])
+        net.get_parameter(f"{name}.bias").add_(aim - channel_means(net, inputs, [name])[name])
 
 
 def _quantised_layers(net: nn.Module) -> list[str]:
@@ -124,7 +124,7 @@ class _ReachedError(Exception):
     """The last layer that was asked for has run."""
 
 
-def _channel_means(net: nn.Module, inputs: Tensor, names: Sequence[str]) -> dict[str, Tensor]:
+def channel_means(net: nn.Module, inputs: Tensor, names: Sequence[str]) -> dict[str, Tensor]:
     """Mean of each channel of the outputs of the layers `names`, in the order in which they run."""
     means: dict[str, Tensor] = {}
 

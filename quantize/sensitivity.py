@@ -22,7 +22,7 @@ from avgn.extras import version_of
 from avgn.files import write_file
 from avgn.network.avgn import AVGN
 from avgn.training.macs import count
-from quantize.ptq import correct_biases, fuse_norms
+from quantize.ptq import channel_means, correct_biases, fuse_norms
 from quantize.quantizer import owner, quantizers
 from quantize.state import ENCODERS
 
@@ -85,15 +85,33 @@ def costs_of(
         with torch.no_grad():
             wanted = getattr(model, name)(given)
         error = relative_rms(net, given, wanted)
-        names = {module: path for path, module in net.named_modules()}
+        layers, plain = weight_layers(net), fuse_norms(copy.deepcopy(getattr(model, name)))
         for place, hook in quantizers(net).items():
-            hook.on = False
-            without = relative_rms(net, given, wanted)
-            hook.on = True
-            layer = names[owner(net, place)] if hook.is_weight else ""
-            found.append(Cost(name, place, layer, hook.is_weight, shares[name].get(layer, 0.0), error, without))
+            layer = layers.get(place, "")
+            left = relative_rms(without(net, place, plain, given), given, wanted)
+            found.append(Cost(name, place, layer, hook.is_weight, shares[name].get(layer, 0.0), error, left))
             tick()
     return sorted(found, key=lambda cost: -cost.gain)
+
+
+def without(net: nn.Module, place: str, plain: nn.Module, given: Tensor) -> nn.Module:
+    """A copy of `net` without the quantiser at `place`; if of weights, the layer's means are again those of `plain`.
+
+    `plain` is the float encoder. The layer's bias was corrected for rounded weights: it would be wrong with others.
+    """
+    made, layer = copy.deepcopy(net), weight_layers(net).get(place, "")
+    remove(made, place)
+    if layer and made.get_submodule(layer).bias is not None:
+        with torch.no_grad():
+            wanted, found = (channel_means(part, given, [layer])[layer] for part in (plain, made))
+            made.get_parameter(f"{layer}.bias").add_(wanted - found)
+    return made
+
+
+def weight_layers(net: nn.Module) -> dict[str, str]:
+    """The layers with int8 weights by the places of their quantisers."""
+    names = {module: path for path, module in net.named_modules()}
+    return {place: names[owner(net, place)] for place, hook in quantizers(net).items() if hook.is_weight}
 
 
 def fall_back(
@@ -109,6 +127,7 @@ def fall_back(
     may be missed: the steps, from none to all, tell. Layers that win most for their work go first.
     """
     made = {name: copy.deepcopy(net) for name, net in encoders.items()}
+    plain = {name: fuse_norms(copy.deepcopy(getattr(model, name))) for name in encoders}
     given = {name: some(values) for name, values in seen.items()}
     with torch.no_grad():
         wanted = {name: getattr(model, name)(given[name]) for name in made}
@@ -121,12 +140,15 @@ def fall_back(
         name, stage = cost.encoder, stage_of[cost.encoder]
         if errors[name] <= most or int8[stage] - cost.share < LEAST_SHARE:
             continue
-        remove(made[name], cost.place)
-        errors[name] = relative_rms(made[name], given[name], wanted[name])
+        tried = without(made[name], cost.place, plain[name], given[name])
+        error = relative_rms(tried, given[name], wanted[name])
+        if error >= errors[name]:  # it won something alone, but not after those that went before
+            continue
+        made[name], errors[name] = tried, error
         int8[stage] -= cost.share
         steps.append(Step(f"{name}.{cost.layer}", dict(errors), dict(int8)))
     for name in {step.layer.split(".")[0] for step in steps[1:]}:
-        correct_biases(made[name], fuse_norms(copy.deepcopy(getattr(model, name))), seen[name])
+        correct_biases(made[name], plain[name], seen[name])
         errors[name] = relative_rms(made[name], given[name], wanted[name])
     return made, [*steps, Step("biases corrected anew", dict(errors), dict(int8))] if len(steps) > 1 else steps
 
@@ -173,10 +195,7 @@ def int8_shares(model: AVGN, encoders: dict[str, nn.Module], seen: dict[str, lis
     found = dict.fromkeys(STAGES, 0.0)
     for stage, names in STAGES.items():
         for name in names:
-            net = encoders[name]
-            paths = {module: path for path, module in net.named_modules()}
-            layers = {paths[owner(net, place)] for place, hook in quantizers(net).items() if hook.is_weight}
-            found[stage] += sum(shares[name][layer] for layer in layers)
+            found[stage] += sum(shares[name][layer] for layer in weight_layers(encoders[name]).values())
     return found
 
 
