@@ -189,7 +189,7 @@ CLAIMS = (
     Claim("Patch hit rate of 0.85 on `both`.", 0.85, _quality("patch_hit", "both")),
     Claim("Patch hit rate of 0.85 on `seen`.", 0.85, _quality("patch_hit", "seen")),
     Claim(
-        "Within 1 point of the dense model, whatever either was trained on (trained alike: `true` below).",
+        "Within 1 point of the dense model, whatever either was trained on (the rows below tell).",
         -0.01,
         _loss(DENSE),
     ),

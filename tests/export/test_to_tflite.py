@@ -8,6 +8,7 @@ import sys
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -239,7 +240,8 @@ def test_a_wrong_file_is_refused_and_leaves_nothing(run, files, clips, tmp_path)
 def test_a_float_file_is_no_int8_export(files, table, monkeypatch):
     """As the converter makes one, without a word, where it is not told to look for quantisers."""
     monkeypatch.setattr(to_tflite, "tflite", lambda graphs, int8: files["glance"])
-    pieces = {name: Piece(graph, None) for name, graph in table.items()}
+    program = SimpleNamespace(graph=SimpleNamespace(nodes=()))  # nothing in it is quantised
+    pieces = {name: Piece(graph, program) for name, graph in table.items()}
     with pytest.raises(ProofError, match="tflite int8: only 0% of the work of glance") as caught:
         list(to_tflite.TARGETS["int8"].convert(pieces))
     assert caught.value.exit_code == 5
