@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
@@ -13,7 +12,8 @@ from avgn.data.samples import Sample, collate, on_device
 from avgn.errors import InputError
 from avgn.network.avgn import AVGN, Batch
 from quantize.ptq import quantise
-from quantize.state import ENCODERS
+from quantize.shares import float_stems, work_shares
+from quantize.state import ENCODERS, with_parts
 
 LEAST_CLIPS = 8
 EACH = 4  # inputs of an encoder that one clip gives: spread over the clip, since neighbours look alike
@@ -95,19 +95,11 @@ def _spread(inputs: Tensor, each: int) -> Tensor:
 
 def quantise_encoders(model: AVGN, seen: Seen, done: Callable[[str], None] = lambda _: None) -> dict[str, nn.Module]:
     """The three encoders quantised; `done` is told each name. Raises InputError for too few inputs."""
-    made = {}
+    stems, made = float_stems(model, work_shares(model, seen.inputs)), {}
     for name in ENCODERS:
-        made[name] = quantise(getattr(model, name), seen.inputs[name])
+        made[name] = quantise(getattr(model, name), seen.inputs[name], stems.get(name, 0))
         done(name)
     return made
-
-
-def with_parts(model: AVGN, parts: dict[str, nn.Module]) -> AVGN:
-    """A copy of `model` with other encoders, or heads."""
-    made = copy.deepcopy(model)
-    for name, net in parts.items():
-        setattr(made, name, net)
-    return made.eval()
 
 
 @torch.no_grad()

@@ -17,11 +17,10 @@ from torch import Tensor, nn
 
 from avgn.network.avgn import AVGN, Batch
 from avgn.network.encoders import pool
-from quantize.calibration import with_parts
 from quantize.ptq import HALF
 from quantize.quantizer import Spec, install
 from quantize.ranges import fit_ranges
-from quantize.state import DECIDERS, HEADS
+from quantize.state import DECIDERS, HEADS, with_parts
 
 _WORTH = 1024  # weights of a layer
 _FUNCTIONS = {nn.Linear: "linear", nn.Conv2d: "conv2d"}
@@ -80,18 +79,26 @@ def _quantised(part: nn.Module, seen: tuple[Tensor, ...]) -> nn.Module:
     return made
 
 
+def quantised_layers(part: nn.Module) -> list[str]:
+    """The layers of `part` that are worth it, by name."""
+    return [
+        name
+        for name, layer in part.named_modules()
+        if type(layer) in _FUNCTIONS and layer.weight.numel() >= _WORTH and name not in _LEFT
+    ]
+
+
 def _specs(part: nn.Module, positive: bool) -> Iterator[Spec]:
-    """Quantisers of the layers that are worth it; their steps are still to be fitted.
+    """Quantisers of these layers; their steps are still to be fitted.
 
     Around 0 alike on both sides: OpenVINO knows no other products of matrices, but for what is never negative.
     """
-    for name, layer in part.named_modules():
-        if type(layer) in _FUNCTIONS and layer.weight.numel() >= _WORTH and name not in _LEFT:
-            place = f"{name.replace('.', '/')}/{_FUNCTIONS[type(layer)]}/0__"
-            if name not in _GIVEN:
-                yield _around_zero(f"pre_hooks.{place}0.0", positive and not name)
-            yield Spec(f"pre_hooks.{place}1.0", *HALF, axis=0)
-            yield _around_zero(f"post_hooks.{place}0.0", False)
+    for name in quantised_layers(part):
+        place = f"{name.replace('.', '/')}/{_FUNCTIONS[type(part.get_submodule(name))]}/0__"
+        if name not in _GIVEN:
+            yield _around_zero(f"pre_hooks.{place}0.0", positive and not name)
+        yield Spec(f"pre_hooks.{place}1.0", *HALF, axis=0)
+        yield _around_zero(f"post_hooks.{place}0.0", False)
 
 
 def _around_zero(place: str, positive: bool) -> Spec:

@@ -17,8 +17,9 @@ from avgn.network.checkpoint import load_run
 from quantize import qat
 from quantize.calibration import Found, Seen, batches, collect, compare, lessons, quantise_encoders
 from quantize.heads import quantise_behind
+from quantize.layerwise import spread
 from quantize.quantizer import quantizers
-from quantize.sensitivity import FILES, Report, Step, costs_of, fall_back, some, write_report
+from quantize.sensitivity import FILES, INPUTS, Report, Step, costs_of, fall_back, write_report
 from quantize.state import ENCODERS, is_quantised, load_quantised, save_quantised, words_of
 
 HELD_OUT = 500_000  # clips from here on are neither calibrated nor trained on
@@ -119,7 +120,7 @@ def _weighed(
     steps: list[Step] = []
     if fallback is not None:
         encoders, steps = fall_back(model, encoders, seen.inputs, costs, fallback)
-    return encoders, Report(len(some(seen.inputs[ENCODERS[0]])), tuple(costs), tuple(steps))
+    return encoders, Report(len(spread(seen.inputs[ENCODERS[0]], INPUTS)), tuple(costs), tuple(steps))
 
 
 def judge(job: Job, model: AVGN, parts: dict[str, nn.Module], console: Console) -> Found:

@@ -1,11 +1,10 @@
-"""Quantisation without training: NNCF finds the places, what each encoder sees on real clips the ranges.
+"""Quantisation without training: NNCF finds the places, what each encoder sees on real clips all numbers.
 
-Three encoders are quantised, frame, sound and focus: that is where the work is. Attention, selection and decision stay
-in float. Batch norms are folded into their convolutions first. Activations have one step for a whole tensor, since
-only OpenVINO can run others. Biases are corrected layer by layer, so that each channel keeps its mean: NNCF's own
-correction estimates means from means, which one ReLU6 after the other makes wrong. Weights of all but depthwise
-convolutions stay in -64..63: processors without VNNI add products in pairs, in 16 bits, and 255 * 127 * 2 does not fit
-into those (docs/quantize.md).
+Three encoders are quantised here, frame, sound and focus: that is where the work is. Batch norms are folded into their
+convolutions first. Activations have one step for a whole tensor, since only OpenVINO can run others. Weights are
+rounded and biases corrected layer by layer (`quantize.layerwise`): NNCF's own correction estimates means from means,
+which one ReLU6 after the other makes wrong. Weights of all but depthwise convolutions stay in -64..63: processors
+without VNNI add products in pairs, in 16 bits, and 255 * 127 * 2 does not fit into those (docs/quantize.md).
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from __future__ import annotations
 import copy
 import logging
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from typing import Any
 
@@ -30,12 +29,12 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from avgn.errors import InputError
 from avgn.network.fold import convolutions_with_norms
-from quantize.quantizer import Quantizer, Spec, owner, quantizers
+from quantize.layerwise import round_weights
+from quantize.quantizer import Quantizer, Spec, owner, quantizers, remove
 from quantize.ranges import asymmetric, fit_ranges
 
 CURVED = {nn.Hardswish: "hardswish", nn.Sigmoid: "sigmoid"}  # module -> the function NNCF sees
 HALF, WHOLE = (-64, 63), (-127, 127)
-_MEANS_OF = 32  # inputs from which the means of channels are told
 _LEAST = 16  # pictures, or sounds, from which ranges can be told
 
 
@@ -47,10 +46,10 @@ def fuse_norms(net: nn.Module) -> nn.Module:
     return net
 
 
-def quantise(net: nn.Module, seen: Sequence[Tensor]) -> nn.Module:
+def quantise(net: nn.Module, seen: Sequence[Tensor], stem: int = 0) -> nn.Module:
     """A copy of the encoder `net` with quantisers, calibrated on the batches `seen` of its inputs.
 
-    Raises InputError for too few or broken inputs.
+    The first `stem` of its `features` stay in float. Raises InputError for too few or broken inputs.
     """
     count = sum(map(len, seen))
     if count < _LEAST:
@@ -77,8 +76,10 @@ def quantise(net: nn.Module, seen: Sequence[Tensor]) -> nn.Module:
         )
     _settle(found)
     _quantise_before_curves(found)
+    if stem:
+        _leave_in_float(found.eval(), stem, seen[0][:1])
     fit_ranges(found.eval(), seen)
-    correct_biases(found, fused, seen)
+    round_weights(found, fused, seen)
     return found
 
 
@@ -101,50 +102,20 @@ def _settle(net: nn.Module) -> None:
 
 
 @torch.no_grad()
-def correct_biases(net: nn.Module, wanted: nn.Module, seen: Sequence[Tensor]) -> None:
-    """Shift each bias of the quantised `net`, first layer to last, by what its channels' means lie off `wanted`'s.
-
-    Rounding errors have means of their own, which add up over layers (Nagel 2019, empirical bias correction); here
-    each is measured with all layers before it quantised and corrected already.
-    """
-    inputs = torch.cat(list(seen))
-    inputs = inputs[torch.linspace(0, len(inputs) - 1, min(_MEANS_OF, len(inputs))).long()]
-    layers = {name: getattr(wanted.get_submodule(name), "bias", None) for name in _quantised_layers(net)}
-    aims = channel_means(wanted, inputs, [name for name, bias in layers.items() if bias is not None])
-    for name, aim in aims.items():  # in the order in which they ran
-        net.get_parameter(f"{name}.bias").add_(aim - channel_means(net, inputs, [name])[name])
-
-
-def _quantised_layers(net: nn.Module) -> list[str]:
-    owners = {owner(net, place) for place, hook in quantizers(net).items() if hook.is_weight}
-    return [name for name, module in net.named_modules() if module in owners]
-
-
-class _ReachedError(Exception):
-    """The last layer that was asked for has run."""
-
-
-def channel_means(net: nn.Module, inputs: Tensor, names: Sequence[str]) -> dict[str, Tensor]:
-    """Mean of each channel of the outputs of the layers `names`, in the order in which they run."""
-    means: dict[str, Tensor] = {}
-
-    def note(name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
-        def hook(_: nn.Module, __: tuple[Tensor, ...], output: Tensor) -> None:
-            means[name] = output.transpose(0, 1).flatten(1).mean(1)
-            if len(means) == len(names):
-                raise _ReachedError
-
-        return hook
-
-    handles = [net.get_submodule(name).register_forward_hook(note(name)) for name in names]
-    try:
-        net(inputs)
-    except _ReachedError:
-        pass
-    finally:
-        for handle in handles:
-            handle.remove()
-    return means
+def _leave_in_float(net: nn.Module, stem: int, given: Tensor) -> None:
+    """Take out all quantisers that run before feature number `stem`, but for the last: what goes into it is int8."""
+    ran: list[str] = []
+    handles = [
+        hook.register_forward_hook(lambda *_, place=place: ran.append(place)) for place, hook in quantizers(net).items()
+    ]
+    before: list[str] = []
+    first = net.get_submodule(f"features.{stem}")
+    handles.append(first.register_forward_pre_hook(lambda *_: before.extend(ran)))
+    net(given)
+    for handle in handles:
+        handle.remove()
+    for place in before[:-1]:
+        remove(net, place)
 
 
 def is_depthwise(layer: nn.Module) -> bool:

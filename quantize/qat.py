@@ -65,7 +65,7 @@ class Tuning:
     features_batch: int = 16
     clips: int = 0
     clips_batch: int = 4
-    rate: float = 0.02
+    rate: float = 0.001
     clips_rate: float = 0.002
     task: float = 0.1
     seed: int = 0

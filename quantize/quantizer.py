@@ -184,6 +184,12 @@ def weight_of(net: nn.Module, place: str) -> Tensor:
     return weight
 
 
+def remove(net: nn.Module, place: str) -> None:
+    """Take the quantiser at `place` out of `net`."""
+    group, _, number = place.rpartition(".")
+    del get_hook_storage(net).get_submodule(group)._modules[number]
+
+
 def install(net: nn.Module, specs: Iterable[Spec]) -> nn.Module:
     """Put the quantisers `specs` into `net`, whose batch norms are folded; the steps of weights are still to be loaded.
 

@@ -14,22 +14,19 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-from nncf.torch.function_hook import get_hook_storage
 from torch import Tensor, nn
 
-from avgn.contract import LEAST_INT8
 from avgn.extras import version_of
 from avgn.files import write_file
 from avgn.network.avgn import AVGN
-from avgn.training.macs import count
-from quantize.ptq import channel_means, correct_biases, fuse_norms
-from quantize.quantizer import owner, quantizers
+from quantize.layerwise import channel_means, correct_biases, spread
+from quantize.ptq import fuse_norms
+from quantize.quantizer import quantizers, remove
+from quantize.shares import LEAST_SHARE, STAGES, int8_layers, int8_shares, weight_layers, work_shares
 from quantize.state import ENCODERS
 
-LEAST_SHARE = LEAST_INT8 + 0.005  # an export with less than LEAST_INT8 is refused; its own count may differ a little
-STAGES = {"glance": ("frame_encoder", "sound_encoder"), "focus": ("focus_encoder",)}
 FILES = ("sensitivity.json", "sensitivity.md", "sensitivity.png")
-_INPUTS = 16
+INPUTS = 16
 
 
 @dataclass(frozen=True)
@@ -81,7 +78,7 @@ def costs_of(
     found = []
     shares = work_shares(model, seen)
     for name, net in encoders.items():
-        given = some(seen[name])
+        given = spread(seen[name], INPUTS)
         with torch.no_grad():
             wanted = getattr(model, name)(given)
         error = relative_rms(net, given, wanted)
@@ -108,12 +105,6 @@ def without(net: nn.Module, place: str, plain: nn.Module, given: Tensor) -> nn.M
     return made
 
 
-def weight_layers(net: nn.Module) -> dict[str, str]:
-    """The layers with int8 weights by the places of their quantisers."""
-    names = {module: path for path, module in net.named_modules()}
-    return {place: names[owner(net, place)] for place, hook in quantizers(net).items() if hook.is_weight}
-
-
 def fall_back(
     model: AVGN,
     encoders: dict[str, nn.Module],
@@ -128,11 +119,11 @@ def fall_back(
     """
     made = {name: copy.deepcopy(net) for name, net in encoders.items()}
     plain = {name: fuse_norms(copy.deepcopy(getattr(model, name))) for name in encoders}
-    given = {name: some(values) for name, values in seen.items()}
+    given = {name: spread(values, INPUTS) for name, values in seen.items()}
     with torch.no_grad():
         wanted = {name: getattr(model, name)(given[name]) for name in made}
     errors = {name: relative_rms(net, given[name], wanted[name]) for name, net in made.items()}
-    int8 = int8_shares(model, made, seen)
+    int8 = int8_shares(int8_layers(model, made), work_shares(model, seen))
     steps = [Step("none", dict(errors), dict(int8))]
     stage_of = {name: stage for stage, names in STAGES.items() for name in names}
     candidates = [cost for cost in costs if cost.weights and cost.gain > 0]
@@ -151,71 +142,6 @@ def fall_back(
         correct_biases(made[name], plain[name], seen[name])
         errors[name] = relative_rms(made[name], given[name], wanted[name])
     return made, [*steps, Step("biases corrected anew", dict(errors), dict(int8))] if len(steps) > 1 else steps
-
-
-def remove(net: nn.Module, place: str) -> None:
-    """Take the quantiser at `place` out of `net`."""
-    group, _, number = place.rpartition(".")
-    del get_hook_storage(net).get_submodule(group)._modules[number]
-
-
-def some(batches: Sequence[Tensor]) -> Tensor:
-    """A few inputs, spread over all."""
-    whole = torch.cat(list(batches))
-    return whole[torch.linspace(0, len(whole) - 1, min(_INPUTS, len(whole))).round().long()]
-
-
-class _Glance(nn.Module):
-    def __init__(self, model: AVGN) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, frame: Tensor, mel: Tensor) -> Tensor:
-        return self.model.glance(frame, mel, torch.ones(len(frame), 1)).visual
-
-
-def work_shares(model: AVGN, seen: dict[str, list[Tensor]]) -> dict[str, dict[str, float]]:
-    """By encoder and layer, the share of the multiply-accumulates of its stage (attention and all) that it does."""
-    one = {name: values[0][:1] for name, values in seen.items()}
-    whole = {
-        "glance": count(_Glance(model), one["frame_encoder"], one["sound_encoder"]),
-        "focus": count(model.focus_encoder, one["focus_encoder"]),
-    }
-    found = {}
-    for stage, names in STAGES.items():
-        for name in names:
-            macs = _macs(getattr(model, name), one[name])
-            found[name] = {layer: value / whole[stage] for layer, value in macs.items()}
-    return found
-
-
-def int8_shares(model: AVGN, encoders: dict[str, nn.Module], seen: dict[str, list[Tensor]]) -> dict[str, float]:
-    """The share of each stage's work that is done by layers with int8 weights."""
-    shares = work_shares(model, seen)
-    found = dict.fromkeys(STAGES, 0.0)
-    for stage, names in STAGES.items():
-        for name in names:
-            found[stage] += sum(shares[name][layer] for layer in weight_layers(encoders[name]).values())
-    return found
-
-
-def _macs(net: nn.Module, given: Tensor) -> dict[str, int]:
-    macs: dict[str, int] = {}
-
-    def note(name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
-        def hook(layer: nn.Module, _: tuple[Tensor, ...], output: Tensor) -> None:
-            places = output[0, 0].numel() if isinstance(layer, nn.Conv2d) else 1
-            macs[name] = layer.get_parameter("weight").numel() * places
-
-        return hook
-
-    layers = [(name, part) for name, part in net.named_modules() if isinstance(part, (nn.Conv2d, nn.Linear))]
-    handles = [part.register_forward_hook(note(name)) for name, part in layers]
-    with torch.no_grad():
-        net(given)
-    for handle in handles:
-        handle.remove()
-    return macs
 
 
 def write_report(report: Report, folder: Path) -> None:
@@ -261,7 +187,7 @@ def plot(report: Report, path: Path) -> None:
     bars.set_yticks(range(len(worst)), names, fontsize=6)
     bars.set_xlabel("relative RMS error that it adds")
     for stage, encoders in STAGES.items():
-        for name in encoders:
+        for name in filter(ENCODERS.__contains__, encoders):
             places = [100 * step.int8[stage] for step in report.steps]
             curve.plot(places, [step.errors[name] for step in report.steps], "o-", label=name)
     curve.set_xlabel("multiply-accumulates of its stage in int8, %")

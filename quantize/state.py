@@ -130,6 +130,14 @@ def load_quantised(folder: Path) -> tuple[AVGN, Run]:
     return model.eval(), run
 
 
+def with_parts(model: AVGN, parts: Mapping[str, nn.Module]) -> AVGN:
+    """A copy of `model` with other encoders, or heads."""
+    made = copy.deepcopy(model)
+    for name, net in parts.items():
+        setattr(made, name, net)
+    return made.eval()
+
+
 def words_of(folder: Path) -> str:
     """From what a quantised run was made."""
     return _table(folder, read_run(folder)).made

@@ -10,10 +10,9 @@ from torch import nn
 from avgn.config import Config
 from avgn.network.avgn import AVGN
 from avgn.network.checkpoint import new_run, save_run
-from quantize.calibration import with_parts
 from quantize.ptq import HALF, fuse_norms
 from quantize.quantizer import Spec, install, owner, quantizers
-from quantize.state import ENCODERS, save_quantised
+from quantize.state import ENCODERS, save_quantised, with_parts
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "avgn" / "network"))
 from small import network

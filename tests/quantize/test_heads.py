@@ -20,10 +20,9 @@ from export.onnx_file import int8_share as int8_share_of
 from export.pairs import settle
 from export.parity import BOUNDS, EndToEnd, Proof
 from export.to_openvino import convert, int8_share
-from quantize.calibration import with_parts
 from quantize.heads import quantise_behind
 from quantize.quantizer import owner, quantizers, spelled
-from quantize.state import DECIDERS, ENCODERS, HEADS, load_quantised, save_quantised, words_of
+from quantize.state import DECIDERS, ENCODERS, HEADS, load_quantised, save_quantised, with_parts, words_of
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "avgn" / "network"))
 from small import SMALL, batch

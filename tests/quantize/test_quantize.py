@@ -18,7 +18,8 @@ from export.common import export
 from export.main import Request, check_request
 from export.to_openvino import TARGETS, int8_share
 from quantize.calibration import batches, collect
-from quantize.ptq import HALF, correct_biases, fuse_norms, quantise
+from quantize.layerwise import correct_biases, inputs_of, round_weights
+from quantize.ptq import HALF, fuse_norms, quantise
 from quantize.quantizer import Quantizer, Spec, install, owner, quantizers, spelled
 from quantize.ranges import asymmetric, fit_ranges, spanning
 from quantize.state import QUANTISATION, TENSORS, load_quantised
@@ -184,6 +185,47 @@ def test_corrected_biases_keep_the_mean_of_each_channel(tiny):
             with model.get_submodule(name).register_forward_hook(note):
                 model(x)
         torch.testing.assert_close(*means, rtol=0, atol=1e-4)
+
+
+def test_weights_are_rounded_for_what_the_layers_before_really_give(tiny):
+    net, seen, found = tiny
+    plain, seen = fuse_norms(copy.deepcopy(net)), [nn.functional.avg_pool2d(x, 3, 1, 1) for x in seen]
+    x = torch.cat(seen)  # neighbours are alike, as in pictures
+    wanted, errors = net(x).detach(), []
+    for put_right in (correct_biases, round_weights):
+        tried = copy.deepcopy(found)
+        for name, layer in plain.named_modules():
+            if isinstance(layer, nn.Conv2d):
+                tried.get_submodule(name).load_state_dict(layer.state_dict())
+        weights = {place: hook for place, hook in quantizers(tried).items() if hook.is_weight}
+        for hook in weights.values():
+            hook.steps *= 8  # so coarse that rounding counts beside activations
+        put_right(tried, plain, seen)
+        errors.append(relative_rms(tried(x).detach(), wanted))
+    assert errors[1] < 0.9 * errors[0]
+    for place, hook in weights.items():  # nothing is left for the quantiser to round
+        weight = owner(tried, place).weight.detach()
+        torch.testing.assert_close(hook(weight), weight, rtol=0, atol=1e-6)
+
+
+def test_a_layer_is_shown_what_it_is_given(tiny):
+    net, seen, _ = tiny
+    shown = inputs_of(net, torch.cat(seen), "features.3")
+    torch.testing.assert_close(shown, net.features[:3](torch.cat(seen)))
+
+
+def test_a_stem_in_float_computes_as_before(tiny):
+    net, seen, _ = tiny
+    found = quantise(net, seen, stem=3)
+    owners = [owner(found, place) for place, hook in quantizers(found).items() if hook.is_weight]
+    assert owners == [found.features[3], found.features[6]]
+    kept = [place for place, hook in quantizers(found).items() if not hook.is_weight]
+    assert [place for place in kept if "features/2" in place] and not [
+        place for place in kept if place.endswith("x__0.0")
+    ]
+    given = inputs_of(found, seen[0], "features.3")  # rounded once, by the only quantiser before it
+    hook = next(hook for place, hook in quantizers(found).items() if "features/2" in place)
+    torch.testing.assert_close(given, hook(net.features[:3](seen[0])), rtol=0, atol=hook.spec.step * 1.01)
 
 
 def test_ranges_hold_what_was_seen_where_nothing_is_rare(tiny):

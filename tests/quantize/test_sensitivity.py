@@ -9,8 +9,10 @@ import torch
 
 from avgn.network.checkpoint import load_run
 from quantize import sensitivity
+from quantize import shares as work
 from quantize.quantizer import quantizers
-from quantize.sensitivity import Report, costs_of, fall_back, int8_shares, relative_rms, work_shares, write_report
+from quantize.sensitivity import Report, costs_of, fall_back, relative_rms, write_report
+from quantize.shares import LEAST_SHARE, STEMS, float_stems, int8_layers, int8_shares, work_shares
 from quantize.state import ENCODERS, load_quantised, save_quantised
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "avgn" / "network"))
@@ -80,7 +82,21 @@ def test_shares_are_of_all_the_work_of_a_stage(case):
     shares = work_shares(model, seen)
     assert sum(shares["focus_encoder"].values()) == pytest.approx(1.0)
     assert 0.5 < sum(shares["frame_encoder"].values()) + sum(shares["sound_encoder"].values()) < 1.0
-    assert int8_shares(model, encoders, seen)["focus"] == pytest.approx(shares["focus_encoder"]["features.0.0"])
+    assert int8_shares(int8_layers(model, encoders), shares)["focus"] == pytest.approx(
+        shares["focus_encoder"]["features.0.0"]
+    )
+
+
+def test_a_stem_stays_in_float_as_far_as_the_share_allows(case, monkeypatch):
+    _, model, _, seen = case
+    shares = work_shares(model, seen)
+    layers = int8_layers(model, {}) | {name: set(shares[name]) for name in ENCODERS}
+    full = int8_shares(layers, shares)["glance"]
+    blocks = [sum(v for k, v in shares["sound_encoder"].items() if k.startswith(f"features.{n}.")) for n in range(5)]
+    for least, wanted in ((0.0, 5), (full - sum(blocks[:2]) - 1e-6, 2), (1.0, 0)):
+        monkeypatch.setattr(work, "LEAST_SHARE", least)
+        assert float_stems(model, shares) == {"sound_encoder": wanted}
+    assert LEAST_SHARE > 0.9 and max(STEMS.values()) == 5
 
 
 def test_the_worst_layer_goes_back_to_float(case, monkeypatch, tmp_path):
