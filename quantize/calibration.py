@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from avgn.data.samples import Sample, collate, on_device
 from avgn.errors import InputError
 from avgn.network.avgn import AVGN, Batch
+from quantize.layerwise import spread
 from quantize.ptq import quantise
 from quantize.shares import float_stems, work_shares
 from quantize.state import ENCODERS, with_parts
@@ -63,7 +64,7 @@ def collect(model: AVGN, clips: Iterable[Batch], each: int = EACH) -> Seen:
             raise InputError("calibration: a clip made the network answer with values that are not finite.")
         seen.labels.append(int(logits.argmax()))
         for name, given in parts.items():
-            seen.inputs[name].append(_spread(torch.cat(given), each))
+            seen.inputs[name].append(spread(torch.cat(given), each))
     return seen
 
 
@@ -86,11 +87,6 @@ def _note(into: list[Tensor]) -> Callable[[nn.Module, tuple[Tensor, ...]], None]
         into.append(inputs[0].detach().clone())
 
     return hook
-
-
-def _spread(inputs: Tensor, each: int) -> Tensor:
-    steps = torch.linspace(0, len(inputs) - 1, min(each, len(inputs))).round().long()
-    return inputs[steps].contiguous()
 
 
 def quantise_encoders(model: AVGN, seen: Seen, done: Callable[[str], None] = lambda _: None) -> dict[str, nn.Module]:

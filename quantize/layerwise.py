@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from quantize.quantizer import owner, quantizers
+from quantize.quantizer import quantizers, weight_layers
 from quantize.rounding import round_layer
 
 _MEANS_OF = 32  # inputs from which the means of channels are told
@@ -26,36 +26,34 @@ def round_weights(net: nn.Module, wanted: nn.Module, seen: Sequence[Tensor]) -> 
 
     `wanted` is the float net, batch norms folded; weights and biases of `net` are still those.
     """
-    hooks = {owner(net, place): hook for place, hook in quantizers(net).items() if hook.is_weight}
-    inputs = spread(seen, _ROUNDED_FOR)
+    found = quantizers(net)
+    hooks = {name: found[place] for place, name in weight_layers(net).items()}
+    inputs = spread(torch.cat(list(seen)), _ROUNDED_FOR)
 
     def anew(name: str) -> None:
         layer = net.get_submodule(name)
         assert isinstance(layer, (nn.Conv2d, nn.Linear)), "nothing else has a quantiser of weights"
-        layer.weight.data = round_layer(layer, hooks[layer], inputs_of(net, inputs, name))
+        layer.weight.data = round_layer(layer, hooks[name], inputs_of(net, inputs, name))
 
-    _layer_by_layer(net, wanted, spread(seen, _MEANS_OF), anew)
+    _layer_by_layer(net, wanted, spread(torch.cat(list(seen)), _MEANS_OF), anew)
 
 
 @torch.no_grad()
 def correct_biases(net: nn.Module, wanted: nn.Module, seen: Sequence[Tensor]) -> None:
     """Shift each bias of the quantised `net` by what its channels' means lie off those of the float net `wanted`."""
-    _layer_by_layer(net, wanted, spread(seen, _MEANS_OF), lambda _: None)
+    _layer_by_layer(net, wanted, spread(torch.cat(list(seen)), _MEANS_OF), lambda _: None)
 
 
 def _layer_by_layer(net: nn.Module, wanted: nn.Module, inputs: Tensor, before: Callable[[str], None]) -> None:
     """Correct the quantised layers in the order in which they run, each after `before` was told its name."""
-    owners = {owner(net, place) for place, hook in quantizers(net).items() if hook.is_weight}
-    names = [name for name, module in net.named_modules() if module in owners]
-    for name, aim in channel_means(wanted, inputs, names).items():
+    for name, aim in channel_means(wanted, inputs, list(weight_layers(net).values())).items():
         before(name)
         if getattr(net.get_submodule(name), "bias", None) is not None:
             net.get_parameter(f"{name}.bias").add_(aim - channel_means(net, inputs, [name])[name])
 
 
-def spread(seen: Sequence[Tensor], most: int) -> Tensor:
-    """Up to `most` of the inputs, spread over all."""
-    inputs = torch.cat(list(seen))
+def spread(inputs: Tensor, most: int) -> Tensor:
+    """Up to `most` of the inputs [n,...], spread over all."""
     return inputs[torch.linspace(0, len(inputs) - 1, min(most, len(inputs))).round().long()]
 
 

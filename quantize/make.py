@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from rich.console import Console
 from rich.progress import Progress
 from torch import nn
@@ -120,7 +121,7 @@ def _weighed(
     steps: list[Step] = []
     if fallback is not None:
         encoders, steps = fall_back(model, encoders, seen.inputs, costs, fallback)
-    return encoders, Report(len(spread(seen.inputs[ENCODERS[0]], INPUTS)), tuple(costs), tuple(steps))
+    return encoders, Report(len(spread(torch.cat(seen.inputs[ENCODERS[0]]), INPUTS)), tuple(costs), tuple(steps))
 
 
 def judge(job: Job, model: AVGN, parts: dict[str, nn.Module], console: Console) -> Found:

@@ -176,6 +176,12 @@ def owner(net: nn.Module, place: str) -> nn.Module:
     return net.get_submodule(".".join(path))
 
 
+def weight_layers(net: nn.Module) -> dict[str, str]:
+    """The layers with int8 weights by the places of their quantisers."""
+    names = {module: path for path, module in net.named_modules()}
+    return {place: names[owner(net, place)] for place, hook in quantizers(net).items() if hook.is_weight}
+
+
 def weight_of(net: nn.Module, place: str) -> Tensor:
     """The weight that a quantiser of weights rounds."""
     weight = owner(net, place).weight

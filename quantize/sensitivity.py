@@ -21,8 +21,8 @@ from avgn.files import write_file
 from avgn.network.avgn import AVGN
 from quantize.layerwise import channel_means, correct_biases, spread
 from quantize.ptq import fuse_norms
-from quantize.quantizer import quantizers, remove
-from quantize.shares import LEAST_SHARE, STAGES, int8_layers, int8_shares, weight_layers, work_shares
+from quantize.quantizer import quantizers, remove, weight_layers
+from quantize.shares import LEAST_SHARE, STAGES, int8_layers, int8_shares, work_shares
 from quantize.state import ENCODERS
 
 FILES = ("sensitivity.json", "sensitivity.md", "sensitivity.png")
@@ -78,7 +78,7 @@ def costs_of(
     found = []
     shares = work_shares(model, seen)
     for name, net in encoders.items():
-        given = spread(seen[name], INPUTS)
+        given = spread(torch.cat(seen[name]), INPUTS)
         with torch.no_grad():
             wanted = getattr(model, name)(given)
         error = relative_rms(net, given, wanted)
@@ -92,16 +92,19 @@ def costs_of(
 
 
 def without(net: nn.Module, place: str, plain: nn.Module, given: Tensor) -> nn.Module:
-    """A copy of `net` without the quantiser at `place`; if of weights, the layer's means are again those of `plain`.
+    """A copy of `net` without the quantiser at `place`; if of weights, the layer has those of `plain`, and its means.
 
-    `plain` is the float encoder. The layer's bias was corrected for rounded weights: it would be wrong with others.
+    `plain` is the float encoder. The weights of `net` are rounded themselves, and the layer's bias was corrected for
+    these: it would be wrong with others.
     """
     made, layer = copy.deepcopy(net), weight_layers(net).get(place, "")
     remove(made, place)
-    if layer and made.get_submodule(layer).bias is not None:
+    if layer:
         with torch.no_grad():
-            wanted, found = (channel_means(part, given, [layer])[layer] for part in (plain, made))
-            made.get_parameter(f"{layer}.bias").add_(wanted - found)
+            made.get_parameter(f"{layer}.weight").copy_(plain.get_parameter(f"{layer}.weight"))
+            if made.get_submodule(layer).bias is not None:
+                wanted, found = (channel_means(part, given, [layer])[layer] for part in (plain, made))
+                made.get_parameter(f"{layer}.bias").add_(wanted - found)
     return made
 
 
@@ -119,7 +122,7 @@ def fall_back(
     """
     made = {name: copy.deepcopy(net) for name, net in encoders.items()}
     plain = {name: fuse_norms(copy.deepcopy(getattr(model, name))) for name in encoders}
-    given = {name: spread(values, INPUTS) for name, values in seen.items()}
+    given = {name: spread(torch.cat(values), INPUTS) for name, values in seen.items()}
     with torch.no_grad():
         wanted = {name: getattr(model, name)(given[name]) for name in made}
     errors = {name: relative_rms(net, given[name], wanted[name]) for name, net in made.items()}

@@ -11,7 +11,7 @@ from avgn.contract import LEAST_INT8
 from avgn.network.avgn import AVGN
 from avgn.training.macs import count
 from quantize.heads import quantised_layers
-from quantize.quantizer import owner, quantizers
+from quantize.quantizer import weight_layers
 from quantize.state import ENCODERS, HEADS
 
 LEAST_SHARE = LEAST_INT8 + 0.005  # an export with less than LEAST_INT8 is refused; its own count may differ a little
@@ -77,12 +77,6 @@ def float_stems(model: AVGN, shares: Shares) -> dict[str, int]:
                 break
             found[name] = block + 1
     return found
-
-
-def weight_layers(net: nn.Module) -> dict[str, str]:
-    """The layers with int8 weights by the places of their quantisers."""
-    names = {module: path for path, module in net.named_modules()}
-    return {place: names[owner(net, place)] for place, hook in quantizers(net).items() if hook.is_weight}
 
 
 def _macs(parts: Mapping[str, nn.Module], net: nn.Module, given: tuple[Tensor, ...]) -> dict[str, dict[str, int]]:

@@ -4,8 +4,8 @@ Three encoders are quantised and, if so wished, what is behind them: the heads o
 decision (`quantize/heads.py`).
 
 `model.safetensors` stays the float model. The JSON holds where quantisers sit and what activations are rounded to; the
-tensors are the steps of weights and whatever quantisation changed besides, as `PART/NAME`: corrected biases and,
-after training with quantisers, the weights themselves as int8.
+tensors are the steps of weights and whatever quantisation changed besides, as `PART/NAME`: corrected biases and the
+weights that are no longer the float model's, as int8.
 """
 
 from __future__ import annotations

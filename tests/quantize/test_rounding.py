@@ -79,6 +79,8 @@ def test_it_comes_near_the_best_of_all_roundings():
     ids=["whole", "depthwise", "1x1", "linear"],
 )
 def test_every_layer_errs_less_on_its_inputs(layer):
+    torch.manual_seed(0)
+    layer.reset_parameters()
     random = torch.Generator().manual_seed(0)
     shape = (64, 32) if isinstance(layer, nn.Linear) else (16, 32, 9, 9)
     inputs = torch.randn(*shape[:1], 1, *shape[2:], generator=random) + 0.3 * torch.randn(shape, generator=random)
