@@ -109,7 +109,7 @@ class Rehearsal(Classifier):
         choice, select_ms = self._choice_under(ablation, deaf, self.k if k is None else k)
         self.meter.calls["glance"], self.meter.calls["select"] = int((clip.seen | clip.heard).sum()), 1
         limit = self.exit_confidence if exit_confidence is None else exit_confidence
-        exited = limit is not None and float(softmax(choice.logits).max()) >= limit
+        exited = limit is not None and max(softmax(choice.logits)) >= limit
         looks: dict[int, Look] = {}
         logits, focus_ms = choice.logits, 0.0
         if not exited:
@@ -127,13 +127,13 @@ class Rehearsal(Classifier):
         glances, ms = self._glances(deaf)
         if "patches" in ablation.deaf and not deaf:
             glances = [
-                replace(glance, context=other.context, centre=other.centre)
+                glance._replace(context=other.context, centre=other.centre)
                 for glance, other in zip(glances, self._glances(True)[0], strict=True)
             ]
         if ablation.patches is not None:
             centres = ablation.patches(self._known.clip.times, self._known.record, self.config.patch).tolist()
             glances = [
-                glance if np.isnan(centre).any() else replace(glance, centre=tuple(centre))
+                glance if np.isnan(centre).any() else glance._replace(centre=tuple(centre))
                 for glance, centre in zip(glances, centres, strict=True)
             ]
         return glances, ms
@@ -142,7 +142,7 @@ class Rehearsal(Classifier):
         choice, ms = self._choice(deaf, "saliency" in ablation.deaf)
         if "frames" in ablation.deaf:
             choice = replace(choice, saliency=self._choice(deaf, True)[0].saliency)
-        selected = tuple(top_k(choice.saliency, k).tolist())
+        selected = top_k(choice.saliency, k)
         if ablation.frames is not None:
             selected = ablation.frames(choice.saliency, k, self._known.clip.times, self._known.record)
         return replace(choice, selected=selected), ms
@@ -178,7 +178,7 @@ class Rehearsal(Classifier):
         missing = {index: centre for index, centre in centres.items() if (index, centre) not in known}
         if missing:
             middles = {
-                index: self._patch_of(self._known.clip, slot, index, replace(self.nothing, centre=centre))
+                index: self._patch_of(self._known.clip, slot, index, self.nothing._replace(centre=centre))
                 for slot, (index, centre) in enumerate(missing.items())
             }
             looks, ms = self._timed("focus", lambda: self.look_all(middles))
@@ -193,4 +193,4 @@ class Rehearsal(Classifier):
 
 
 def _unheard(glances: Sequence[Glance]) -> list[Glance]:
-    return [replace(glance, heard=False) for glance in glances]
+    return [glance._replace(heard=False) for glance in glances]

@@ -29,7 +29,6 @@ from runtimes.contestant import (
     Subject,
     Timed,
     Yardstick,
-    bare_graphs,
     front_end,
     pipeline,
 )
@@ -90,12 +89,13 @@ class Row:
 
 @dataclass(frozen=True)
 class Headline:
-    """Median over rounds of `avgn classify` (without decoding) over the bare graphs of the same round."""
+    """`avgn classify` (without decoding) over the engine's calls in it: median of all decisions and middle half."""
 
     bundle: str
     backend: str
     precision: str
     ours_to_bare: float
+    spread: Spread
 
 
 @dataclass(frozen=True)
@@ -139,7 +139,7 @@ class Options:
 
 
 # For each variant of the bundles, and once.
-VARIED: tuple[Callable[[Subject], Contestant], ...] = (pipeline, bare_graphs)
+VARIED: tuple[Callable[[Subject], Contestant], ...] = (pipeline,)
 COMMON: tuple[Callable[[Subject], Contestant], ...] = (front_end,)
 
 
@@ -295,8 +295,9 @@ def _headlines(samples: Mapping[Key, list[float]]) -> tuple[Headline, ...]:
     found = []
     for key, ours in samples.items():
         if key.name == OURS:
-            ratio = float(np.median(np.divide(ours, samples[key._replace(name=BARE)])))
-            found.append(Headline(key.bundle, key.backend, key.precision, ratio))
+            ratios = np.divide(ours, samples[key._replace(name=BARE)])
+            p25, p50, p75 = np.percentile(ratios, (25, 50, 75)).tolist()
+            found.append(Headline(key.bundle, key.backend, key.precision, p50, Spread(p25, p75)))
     return tuple(found)
 
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,8 +35,7 @@ Floats = NDArray[np.float32]
 MIDDLE = (0.5, 0.5)
 
 
-@dataclass(frozen=True, eq=False)
-class Glance:
+class Glance(NamedTuple):
     """What a glance at one snippet found: `visual`, `audio`, `context` [d], and where to look (y, x in 0..1)."""
 
     visual: Floats
@@ -171,43 +170,39 @@ class Classifier:
 
     def glance_at(self, inputs: Arrays, seen: bool, heard: bool) -> Glance:
         """Run `glance` on its graph's `inputs`."""
-        return self._glanced(self.meter.run("glance", inputs), seen, heard)
+        return self._glanced(self.meter.run("glance", inputs), [(seen, heard)])[0]
 
-    def _glanced(self, found: Arrays, seen: bool, heard: bool) -> Glance:
-        y, x = found["centre"][0].tolist()
-        if not (math.isfinite(y) and math.isfinite(x)):
-            raise self._not_finite("glance", "centre")
-        return Glance(found["visual"][0], found["audio"][0], found["context"][0], (y, x), heard, seen)
+    def _glanced(self, found: Arrays, there: Sequence[tuple[bool, bool]]) -> list[Glance]:
+        self._check_finite(found, "glance", "centre")
+        seen, heard = zip(*there, strict=True)
+        centres = map(tuple, found["centre"].tolist())
+        return list(map(Glance, found["visual"], found["audio"], found["context"], centres, heard, seen))
 
     def glance_all(self) -> list[Glance]:
-        """Glance at each snippet of a clip that holds anything."""
+        """Glance at each snippet of a clip that holds anything; one at least does."""
         present = [slot for slot, there in enumerate(self._there) if any(there)]
         outputs = self.meter.run_each("glance", [self._snippets[slot] for slot in present])
-        found = dict(zip(present, outputs, strict=True))
-        return [
-            self._glanced(found[slot], *there) if slot in found else self.nothing
-            for slot, there in enumerate(self._there)
-        ]
+        glances = [self.nothing] * len(self._there)
+        for slot, glance in zip(present, self._glanced(outputs, [self._there[slot] for slot in present]), strict=True):
+            glances[slot] = glance
+        return glances
 
     def choose(self, glances: Sequence[Glance]) -> Choice:
         """Score the window's T snippets and choose the k most salient."""
         inputs = self._inputs["select"]
-        np.stack([glance.visual for glance in glances], out=inputs["visual"][0])
-        np.stack([glance.audio for glance in glances], out=inputs["audio"][0])
+        np.concatenate([glance.visual for glance in glances], out=inputs["visual"].reshape(-1))
+        np.concatenate([glance.audio for glance in glances], out=inputs["audio"].reshape(-1))
         inputs["heard"][0] = [glance.heard for glance in glances]
         inputs["seen"][0] = [glance.seen for glance in glances]
         found = self.meter.run("select", inputs)
-        for name in ("saliency", "logits"):
-            if not np.isfinite(found[name]).all():
-                raise self._not_finite("select", name)
+        self._check_finite(found, "select", "saliency", "logits")
         saliency = found["saliency"][0]
-        selected = tuple(top_k(saliency, self.k).tolist())
-        return Choice(saliency, found["tokens"], found["logits"][0], selected)
+        return Choice(saliency, found["tokens"], found["logits"][0], top_k(saliency, self.k))
 
     def exits(self, choice: Choice) -> bool:
         """Whether the glance alone is sure enough."""
         limit = self.exit_confidence
-        return limit is not None and float(softmax(choice.logits).max()) >= limit
+        return limit is not None and max(softmax(choice.logits)) >= limit
 
     def prepare_patch(self, slot: int, picture: Picture, centre: tuple[float, float]) -> tuple[float, float]:
         """Lay out patch `slot` (0..k-1) for `look_all`, [3,P,P] RGB 0..1, nearest to `centre`; returns its middle."""
@@ -220,16 +215,18 @@ class Classifier:
 
     def look_all(self, middles: Mapping[int, tuple[float, float]]) -> dict[int, Look]:
         """Run the focus net on the patches laid out in slots 0, 1, ...; `middles` of each, by snippet."""
-        found = self.meter.run_each("focus", self._patches[: math.ceil(len(middles) / self._batch)])
-        features = (local for outputs in found for local in outputs["local"])  # a last batch may have room to spare
-        return {index: Look(local, middle) for (index, middle), local in zip(middles.items(), features, strict=False)}
+        if not middles:
+            return {}
+        found = self.meter.run_each("focus", self._patches[: math.ceil(len(middles) / self._batch)])["local"]
+        # a last batch may have room to spare
+        return {index: Look(local, middle) for (index, middle), local in zip(middles.items(), found, strict=False)}
 
     def decide(self, choice: Choice, glances: Sequence[Glance], looks: Mapping[int, Look]) -> Floats:
         """Fuse all that was found into logits [C]; `looks` by snippet, none where a chosen one has no picture."""
         inputs = self._inputs["classify"]
         for name in ("context", "local", "when", "used"):
             inputs[name].fill(0)
-        inputs["tokens"] = choice.tokens
+        inputs["tokens"][:] = choice.tokens  # another array would have to be bound anew
         inputs["heard"][0] = [glance.heard for glance in glances]
         inputs["seen"][0] = [glance.seen for glance in glances]
         for slot, index in enumerate(choice.selected):
@@ -238,9 +235,9 @@ class Classifier:
             if index in looks:
                 inputs["context"][0, slot] = glances[index].context
                 inputs["local"][0, slot] = looks[index].local
-        logits: Floats = self.meter.run("classify", inputs)["logits"][0]
-        if not np.isfinite(logits).all():
-            raise self._not_finite("classify", "logits")
+        found = self.meter.run("classify", inputs)
+        self._check_finite(found, "classify", "logits")
+        logits: Floats = found["logits"][0]
         return logits
 
     def _patch_of(self, clip: Clip, slot: int, index: int, glance: Glance) -> tuple[float, float]:
@@ -279,14 +276,16 @@ class Classifier:
             backend=self.engine.backend,
             precision=self.engine.precision,
             timings_ms={"decode": decode * 1e3, **self.meter.ms, "total": total * 1e3},
-            probabilities=tuple(probabilities.tolist()),
+            probabilities=probabilities,
         )
 
-    def _not_finite(self, graph: str, output: str) -> ProofError:
-        return ProofError(
-            f"{self.bundle.path}: {graph} ({self.engine.backend} {self.engine.precision}) gave a {output} that is not "
-            f"finite; check the graph with `avgn info` and export it again."
-        )
+    def _check_finite(self, found: Arrays, graph: str, *outputs: str) -> None:
+        for output in outputs:
+            if not all(map(math.isfinite, found[output].ravel().tolist())):
+                raise ProofError(
+                    f"{self.bundle.path}: {graph} ({self.engine.backend} {self.engine.precision}) gave a {output} that "
+                    f"is not finite; check the graph with `avgn info` and export it again."
+                )
 
 
 def _records(bundle: Bundle, engine: Engine) -> dict[str, GraphRecord]:

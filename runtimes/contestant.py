@@ -86,67 +86,44 @@ def timed(call: Callable[[], object], times: int = 1) -> float:
 
 
 def pipeline(subject: Subject) -> Contestant:
-    """`avgn classify` as a user runs it: all that follows decoding, and decoding for itself."""
-    macs = subject.classifier.classify(subject.clip).macs
+    """`avgn classify` as a user runs it: all that follows decoding, decoding for itself, and the engine's own calls.
 
-    def measure() -> Timed:
-        timings = subject.classifier.classify(subject.clip).timings_ms
-        return {OURS: timings["total"] - timings["decode"], DECODE: timings["decode"]}
-
-    return subject.contestant({OURS: macs, DECODE: 0}, measure)
-
-
-def bare_graphs(subject: Subject) -> Contestant:
-    """The engine's own calls in the very pipeline, and nothing but these is timed.
-
-    So caches and threads are as the pipeline's, and what it takes longer is its own code around those calls.
+    These are timed in the same decision, so what it takes longer is our own code around them and nothing else.
     """
-    classifier, bare = subject.classifier, _Bare(subject.engine)
-    twin = copy(classifier)  # with the same buffers, which the engine has bound
-    twin.meter = Meter(bare, {graph: classifier.meter.price(graph) for graph in STAGES})
-    macs = {BARE: twin.classify(subject.clip).macs}
+    engine = _Timed(subject.engine)
+    twin = copy(subject.classifier)  # with the same buffers, which the engine has bound
+    twin.meter = Meter(engine, {graph: twin.meter.price(graph) for graph in STAGES})
+    macs = twin.classify(subject.clip).macs
     calls = {graph: count for graph, count in twin.meter.calls.items() if count}
 
     def measure() -> Timed:
-        twin.classify(subject.clip)
-        spent = bare.spent
-        return {BARE: sum(spent.values()), **{f"bare {graph}": ms / calls[graph] for graph, ms in spent.items()}}
+        engine.spent.clear()
+        timings = twin.classify(subject.clip).timings_ms
+        parts = {f"bare {graph}": engine.spent[graph] / count for graph, count in calls.items()}
+        bare = sum(engine.spent.values())
+        return {OURS: timings["total"] - timings["decode"], DECODE: timings["decode"], BARE: bare, **parts}
 
-    for graph in calls:
-        macs[f"bare {graph}"] = classifier.meter.price(graph)
-    return subject.contestant(macs, measure)
+    prices = {f"bare {graph}": twin.meter.price(graph) for graph in calls}
+    return subject.contestant({OURS: macs, DECODE: 0, BARE: macs, **prices}, measure)
 
 
-class _Bare:
-    """Makes an engine's own calls and times them; its answers are those of the first clip, which it really asks for."""
+class _Timed:
+    """An engine whose own calls are timed, in milliseconds by graph."""
 
     def __init__(self, engine: LoadedEngine) -> None:
         self.backend, self.precision = engine.backend, engine.precision
         self._engine = engine
-        self._calls: dict[str, Callable[[], object]] = {}
-        self._answers: dict[str, list[dict[str, NDArray[Any]]]] = {}
         self.spent: Timed = {}
 
     def run(self, graph: str, inputs: Arrays) -> dict[str, NDArray[Any]]:
-        return self.run_each(graph, [inputs])[0]
+        return self.run_each(graph, [inputs])
 
-    def run_each(self, graph: str, sets: Sequence[Arrays]) -> list[dict[str, NDArray[Any]]]:
-        if graph in self._calls:
-            self.spent[graph] = timed(self._calls[graph])
-        else:
-            self._answers[graph] = [self._engine.run(graph, inputs) for inputs in sets]
-            self._calls[graph] = _bare_calls(self._engine, graph, sets)
-        return self._answers[graph]
-
-
-def _bare_calls(engine: LoadedEngine, graph: str, sets: Sequence[Arrays]) -> Callable[[], object]:
-    """The engine's own calls of a graph for `sets`, side by side if that is how the engine makes them."""
-    each = getattr(engine, "bare_each", None)
-    if each is not None:
-        made: Callable[[], object] = each(graph, sets)
-        return made
-    call = engine.bare(graph)
-    return lambda: [call() for _ in sets]
+    def run_each(self, graph: str, sets: Sequence[Arrays]) -> dict[str, NDArray[Any]]:
+        calls = self._engine.asked(graph, sets)
+        began = perf_counter()
+        found = calls()
+        self.spent[graph] = self.spent.get(graph, 0.0) + (perf_counter() - began) * 1e3
+        return self._engine.told(graph, found)
 
 
 def front_end(subject: Subject) -> Contestant:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,13 +66,16 @@ class Decision:
         return clip_warnings(self.saliency)
 
 
-def softmax(logits: NDArray[np.float32]) -> NDArray[np.float64]:
+def softmax(logits: NDArray[np.float32]) -> tuple[float, ...]:
     """Probabilities of `logits` [C], in float64 and without overflow."""
-    powers = np.exp(logits.astype(np.float64) - float(logits.max()))
-    return powers / powers.sum()
+    values = logits.tolist()  # of so few numbers numpy's first call after a graph takes longer than all this
+    largest = max(values)
+    powers = [math.exp(value - largest) for value in values]
+    total = math.fsum(powers)
+    return tuple(power / total for power in powers)
 
 
-def best(probabilities: NDArray[np.float64], labels: tuple[str, ...]) -> tuple[Scored, ...]:
+def best(probabilities: Sequence[float], labels: tuple[str, ...]) -> tuple[Scored, ...]:
     """The (up to) five most probable labels, best first, ties to the earlier label."""
-    order = np.argsort(-probabilities, kind="stable")[:TOP]
-    return tuple(Scored(labels[index], float(probabilities[index])) for index in order)
+    order = sorted(range(len(labels)), key=probabilities.__getitem__, reverse=True)[:TOP]
+    return tuple(Scored(labels[index], probabilities[index]) for index in order)

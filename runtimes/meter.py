@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from numpy.typing import NDArray
 
 from avgn.contract import STAGES
+from runtimes.backends.loaded import joined
 
 if TYPE_CHECKING:
     from runtimes.backends import Arrays, Engine
@@ -47,16 +48,16 @@ class Meter:
         self.calls[graph] += 1
         return outputs
 
-    def run_each(self, graph: str, sets: Sequence[Arrays]) -> list[dict[str, NDArray[Any]]]:
+    def run_each(self, graph: str, sets: Sequence[Arrays]) -> dict[str, NDArray[Any]]:
         """Run a graph on each set of inputs, with nothing in between: an engine's threads would fall asleep.
 
-        `ms` is the time until all are done, however many the engine runs at once.
+        Outputs are joined along the first axis. `ms` is the time until all are done, however many run at once.
         """
         run_each = getattr(self.engine, "run_each", None)
         if run_each is None:
-            return [self.run(graph, inputs) for inputs in sets]
+            return joined([self.run(graph, inputs) for inputs in sets])
         began = perf_counter()
-        outputs: list[dict[str, NDArray[Any]]] = run_each(graph, sets)
+        outputs: dict[str, NDArray[Any]] = run_each(graph, sets)
         self.ms[graph] += (perf_counter() - began) * 1e3
         self.calls[graph] += len(sets)
         return outputs

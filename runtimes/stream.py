@@ -152,5 +152,5 @@ class Stream:
             drift_ppm=source.drift_ppm,
             backend=engine.backend,
             precision=engine.precision,
-            scores=dict(zip(self.classifier.labels, probabilities.tolist(), strict=True)),
+            scores=dict(zip(self.classifier.labels, probabilities, strict=True)),
         )

@@ -159,7 +159,9 @@ def _show(found: Bench) -> None:
     for head in found.headline:
         variant = f"{head.bundle} {head.backend} {head.precision}"
         screen.print(
-            f"avgn classify (without decoding) / bare graphs, {variant}: {head.ours_to_bare:.3f}", markup=False
+            f"avgn classify (without decoding) / bare graphs, {variant}: {head.ours_to_bare:.3f} "
+            f"({head.spread.p25:.3f} to {head.spread.p75:.3f})",
+            markup=False,
         )
 
 

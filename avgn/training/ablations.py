@@ -64,7 +64,7 @@ def oracle_frames(
     salient = record.salient(times)
     there = np.flatnonzero(salient)
     if len(there) < k:
-        return tuple(top_k(np.where(salient, np.float32(np.inf), saliency), k).tolist())
+        return top_k(np.where(salient, np.float32(np.inf), saliency), k)
     return tuple(there[_spread(len(there), k)].tolist())
 
 

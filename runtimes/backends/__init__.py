@@ -47,8 +47,19 @@ class LoadedEngine(Engine, Protocol):
         """How many threads it computes with."""
         ...
 
+    def asked(self, graph: str, sets: Sequence[Arrays]) -> Callable[[], list[Any]]:
+        """The engine's own calls of `graph` on these sets of inputs and nothing else: the yardstick of `bench`.
+
+        All that is ours is done before and after; InputError as of `run`.
+        """
+        ...
+
+    def told(self, graph: str, found: Sequence[Any]) -> dict[str, NDArray[Any]]:
+        """What these calls gave, as `run` gives it, joined along the first axis."""
+        ...
+
     def bare(self, graph: str) -> Callable[[], object]:
-        """The engine's own call on the inputs of the last `run`, with nothing around it: the yardstick of `bench`."""
+        """The engine's own call on the inputs of the last `run`, again and again."""
         ...
 
 
@@ -176,13 +187,20 @@ _dtype = functools.cache(np.dtype)  # a name that numpy has to look up costs mor
 
 def check_inputs(graph: str, specs: Sequence[TensorSpec], inputs: Arrays) -> None:
     """Raise InputError unless `inputs` are exactly the arrays that `specs` ask for."""
-    if len(inputs) != len(specs) or any(spec.name not in inputs for spec in specs):
-        names = ", ".join(spec.name for spec in specs)
-        raise InputError(f"{graph}: expected the inputs {names}; found {', '.join(inputs) or 'none'}.")
+    if len(inputs) != len(specs):
+        raise _other_names(graph, specs, inputs)
     for spec in specs:
-        value = inputs[spec.name]
+        value = inputs.get(spec.name)
+        if isinstance(value, np.ndarray) and value.shape == spec.shape and value.dtype == _dtype(spec.dtype):
+            continue
+        if spec.name not in inputs:
+            raise _other_names(graph, specs, inputs)
         if not isinstance(value, np.ndarray):
             raise InputError(f"{graph}: {spec.name} must be a numpy array, found {type(value).__name__}.")
-        if value.shape != spec.shape or value.dtype != _dtype(spec.dtype):
-            found = f"{value.dtype} {list(value.shape)}"
-            raise InputError(f"{graph}: {spec.name} must be {spec.dtype} {list(spec.shape)}, found {found}.")
+        found = f"{value.dtype} {list(value.shape)}"
+        raise InputError(f"{graph}: {spec.name} must be {spec.dtype} {list(spec.shape)}, found {found}.")
+
+
+def _other_names(graph: str, specs: Sequence[TensorSpec], inputs: Arrays) -> InputError:
+    names = ", ".join(spec.name for spec in specs)
+    return InputError(f"{graph}: expected the inputs {names}; found {', '.join(inputs) or 'none'}.")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from avgn.errors import InputError, MissingError, ProofError
 from avgn.extras import import_extra
 from runtimes.backends import Arrays, check_inputs
-from runtimes.backends.loaded import GraphEngine, LoadedGraph
+from runtimes.backends.loaded import GraphEngine, LoadedGraph, joined
 
 if TYPE_CHECKING:
     from avgn.bundle import Bundle, GraphRecord, TensorSpec
@@ -42,21 +42,26 @@ class CoreMlGraph(LoadedGraph):
     def __init__(self, record: GraphRecord, model: Any, keep: object = None) -> None:
         check_description(record, model.get_spec().description)
         self._record, self._model, self._keep = record, model, keep
-        self._last: dict[str, Any] = {}
 
-    def run(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
-        """Outputs as the caller's own float32 arrays."""
+    def ready(self, inputs: Arrays) -> dict[str, Any]:
+        """As Core ML takes them: pictures are handed over as such."""
         check_inputs(self._record.graph, [given_as_float(spec) for spec in self._record.inputs], inputs)
-        self._last = {spec.name: _handed(spec, inputs[spec.name]) for spec in self._record.inputs}
+        return {spec.name: _handed(spec, inputs[spec.name]) for spec in self._record.inputs}
+
+    def call(self, ready: dict[str, Any]) -> dict[str, Any]:
+        """`predict`."""
         try:
-            found = self._model.predict(self._last)
+            found: dict[str, Any] = self._model.predict(ready)
         except RuntimeError as fault:
             raise MissingError(f"{NAME}: {self._record.graph} could not be run ({fault}).") from fault
-        return {spec.name: np.array(found[spec.name], np.float32).reshape(spec.shape) for spec in self._record.outputs}
+        return found
 
-    def bare(self) -> Callable[[], object]:
-        """`predict` on the last inputs."""
-        return lambda: self._model.predict(self._last)
+    def told(self, found: Sequence[dict[str, Any]]) -> dict[str, NDArray[Any]]:
+        """As float32."""
+        specs = self._record.outputs
+        return joined(
+            [{spec.name: np.asarray(one[spec.name], np.float32).reshape(spec.shape) for spec in specs} for one in found]
+        )
 
 
 def open_engine(bundle: Bundle, precision: str, threads: int | None, cache: Path | None) -> CoreMlEngine:

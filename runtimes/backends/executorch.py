@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from avgn.errors import InputError, MissingError
 from runtimes.backends import Arrays, check_inputs
 from runtimes.backends.checks import check_graph, last_line, only_file
-from runtimes.backends.loaded import GraphEngine, LoadedGraph
+from runtimes.backends.loaded import GraphEngine, LoadedGraph, joined
 from runtimes.machine import usable_cores
 
 if TYPE_CHECKING:
@@ -31,11 +31,10 @@ class ExecuTorchEngine(GraphEngine["_Method"]):
 
 
 class _Method(LoadedGraph):
-    """A loaded method and the inputs of its last run."""
+    """A loaded method."""
 
     def __init__(self, record: GraphRecord, method: Any) -> None:
         self._record, self._method = record, method
-        self._last: tuple[Any, ...] = ()
         meta = method.metadata
         inputs = [meta.input_tensor_meta(index) for index in range(meta.num_inputs())]
         outputs = [meta.output_tensor_meta(index) for index in range(meta.num_outputs())]
@@ -46,21 +45,24 @@ class _Method(LoadedGraph):
             found = dict(zip(names, kinds, strict=False))
             check_graph(NAME, record.graph, specs, found)
 
-    def run(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
+    def ready(self, inputs: Arrays) -> tuple[Any, ...]:
         import torch
 
         check_inputs(self._record.graph, self._record.inputs, inputs)
         arrays = [np.require(inputs[spec.name], requirements=("C", "W")) for spec in self._record.inputs]
-        self._last = tuple(map(torch.from_numpy, arrays))
+        return tuple(map(torch.from_numpy, arrays))
+
+    def call(self, ready: tuple[Any, ...]) -> Sequence[Any]:
+        """What it gives are copies of the runtime's own."""
         try:
-            outputs = self._method.execute(self._last)
+            outputs: Sequence[Any] = self._method.execute(ready)
         except RuntimeError as fault:
             raise MissingError(f"{NAME}: {self._record.graph} could not be run ({last_line(fault)}).") from fault
-        named = zip(self._record.outputs, outputs, strict=True)
-        return {spec.name: output.numpy().copy() for spec, output in named}  # the next run writes over them
+        return outputs
 
-    def bare(self) -> Callable[[], object]:
-        return lambda: self._method.execute(self._last)
+    def told(self, found: Sequence[Sequence[Any]]) -> dict[str, NDArray[Any]]:
+        names = [spec.name for spec in self._record.outputs]
+        return joined([dict(zip(names, (output.numpy() for output in each), strict=True)) for each in found])
 
 
 def open_engine(bundle: Bundle, precision: str, threads: int | None, cache: Path | None) -> ExecuTorchEngine:

@@ -7,20 +7,18 @@ call computes stays the same.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
 from avgn.contract import patch_batch
-from runtimes.backends.loaded import LoadedGraph, SteppedGraph
+from runtimes.backends.loaded import LoadedGraph
 
 if TYPE_CHECKING:
     from avgn.bundle import Bundle, GraphRecord
     from runtimes.backends import Arrays
-
-R = TypeVar("R")
 
 
 def lanes_of(bundle: Bundle, record: GraphRecord, threads: int) -> int:
@@ -33,37 +31,34 @@ def lanes_of(bundle: Bundle, record: GraphRecord, threads: int) -> int:
 
 
 class Lanes(LoadedGraph):
-    """`graphs` of one thread each, called from a Python thread each: for engines that let go of Python's lock."""
+    """`graphs` of one thread each, called from a Python thread each: for engines that let go of Python's lock.
 
-    def __init__(self, graphs: Sequence[SteppedGraph]) -> None:
+    A call alone is the first's. What numpy does with inputs and outputs is done by the caller's thread: it lets go of
+    Python's lock at every step, and in threads side by side it took three times as long as one after the other.
+    """
+
+    def __init__(self, graphs: Sequence[LoadedGraph]) -> None:
         self._graphs = graphs
         self._pool = ThreadPoolExecutor(len(graphs), thread_name_prefix="avgn")
 
-    def run(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
+    def ready(self, inputs: Arrays) -> Any:
+        """As any of the graphs would."""
+        return self._graphs[0].ready(inputs)
+
+    def call(self, ready: Any) -> Any:
         """On the first."""
-        return self._graphs[0].run(inputs)
+        return self._graphs[0].call(ready)
 
-    def bare(self) -> Callable[[], object]:
-        """Of the first."""
-        return self._graphs[0].bare()
+    def told(self, found: Sequence[Any]) -> dict[str, NDArray[Any]]:
+        """As any of the graphs would."""
+        return self._graphs[0].told(found)
 
-    def run_each(self, sets: Sequence[Arrays]) -> list[dict[str, NDArray[Any]]]:
-        """Set i goes to graph i mod their number. All calls have ended when it returns or raises.
-
-        What numpy does with inputs and outputs is done here: it lets go of Python's lock at every step, and in threads
-        side by side it took three times as long as one after the other.
-        """
-        parts, count = self.bare_each(sets)(), len(self._graphs)
-        return [self._graphs[0].told(parts[i % count][i // count]) for i in range(len(sets))]
-
-    def bare_each(self, sets: Sequence[Arrays]) -> Callable[[], list[list[Any]]]:
-        """The engine's own calls, shared out."""
+    def call_each(self, ready: Sequence[Any]) -> list[Any]:
+        """Call i goes to graph i mod their number. All have ended when it returns or raises the first fault."""
         count = len(self._graphs)
-        shares = [graph.bare_each(sets[i::count]) for i, graph in enumerate(self._graphs)]
-        return lambda: self._all(shares)
-
-    def _all(self, jobs: Sequence[Callable[[], R]]) -> list[R]:
-        """Each job in a thread of its own; the first fault is raised when all have ended."""
-        started: list[Future[R]] = [self._pool.submit(job) for job in jobs]
+        started = [self._pool.submit(graph.call_each, ready[i::count]) for i, graph in enumerate(self._graphs)]
         wait(started)
-        return [job.result() for job in started]
+        found = [None] * len(ready)
+        for i, lane in enumerate(started):
+            found[i::count] = lane.result()
+        return found

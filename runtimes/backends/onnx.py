@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ from avgn.errors import InputError, MissingError
 from runtimes.backends import Arrays, check_inputs
 from runtimes.backends.checks import check_graph, last_line, only_file
 from runtimes.backends.lanes import Lanes, lanes_of
-from runtimes.backends.loaded import GraphEngine, LoadedGraph, SteppedGraph
+from runtimes.backends.loaded import GraphEngine, LoadedGraph, joined
 from runtimes.machine import usable_cores
 
 if TYPE_CHECKING:
@@ -48,14 +49,13 @@ class OnnxEngine(GraphEngine[LoadedGraph]):
         return str(select.session.get_providers()[0])
 
 
-class _Graph(SteppedGraph):
-    """A session and the inputs of its last run."""
+class _Graph(LoadedGraph):
+    """A session."""
 
     def __init__(self, record: GraphRecord, session: Any) -> None:
         self.session = session
         self._record = record
         self._names = [spec.name for spec in record.outputs]
-        self._last: dict[str, NDArray[Any]] = {}
         for specs, ports in ((record.inputs, session.get_inputs()), (record.outputs, session.get_outputs())):
             found = {port.name: (tuple(port.shape), TYPES.get(port.type, port.type)) for port in ports}
             check_graph(NAME, record.graph, specs, found)
@@ -71,8 +71,8 @@ class _Graph(SteppedGraph):
             raise MissingError(f"{NAME}: {self._record.graph} could not be run ({last_line(fault)}).") from fault
         return outputs
 
-    def told(self, outputs: list[NDArray[Any]]) -> dict[str, NDArray[Any]]:
-        return {name: np.array(output) for name, output in zip(self._names, outputs, strict=True)}
+    def told(self, found: Sequence[list[NDArray[Any]]]) -> dict[str, NDArray[Any]]:
+        return joined([dict(zip(self._names, outputs, strict=True)) for outputs in found])
 
 
 def open_engine(bundle: Bundle, precision: str, threads: int | None, cache: Path | None) -> OnnxEngine:

@@ -17,7 +17,7 @@ from avgn.contract import patch_batch
 from avgn.errors import InputError, MissingError, ProofError
 from runtimes.backends import Arrays, check_inputs
 from runtimes.backends.checks import last_line
-from runtimes.backends.loaded import GraphEngine
+from runtimes.backends.loaded import GraphEngine, LoadedGraph, joined
 from runtimes.backends.operators import Operator
 
 if TYPE_CHECKING:
@@ -54,55 +54,59 @@ class OpenVinoEngine(GraphEngine["_Graph"]):
         return self._count(graph).operators(self._graph(graph).inputs(), calls)
 
 
-class _Graph:
-    """A compiled graph: one infer request for any inputs, and one for each set of `buffers`."""
+class _Graph(LoadedGraph):
+    """A compiled graph: an infer request for each set of `buffers`, and as many for others as are run at once."""
 
     def __init__(self, record: GraphRecord, compiled: openvino.CompiledModel) -> None:
         self._streams = int(compiled.get_property("NUM_STREAMS"))
         self.threads = int(compiled.get_property("INFERENCE_NUM_THREADS"))
         self._record, self._compiled = record, compiled
         self._first = record.inputs[0].name
-        self._main = _Request(record, compiled)
+        self._spares = [_Request(record, compiled)]
         self._own: dict[int, _Request] = {}  # by the identity of the first array, which the request keeps alive
 
-    def run(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
-        return self._own.get(id(inputs.get(self._first)), self._main).run(inputs)
+    def ready(self, inputs: Arrays) -> _Request:
+        return self.ready_each([inputs])[0]
 
-    def run_each(self, sets: Sequence[Arrays]) -> list[dict[str, NDArray[Any]]]:
-        requests = [self._own.get(id(inputs.get(self._first)), self._main) for inputs in sets]
-        if len(set(map(id, requests))) < len(requests):
-            return [self.run(inputs) for inputs in sets]
-        for request, inputs in zip(requests, sets, strict=True):
+    def ready_each(self, sets: Sequence[Arrays]) -> list[_Request]:
+        """A request for each set, none twice: that of a buffer, or a spare one."""
+        found: dict[int, _Request] = {}
+        spares = 0
+        for inputs in sets:
+            request = self._own.get(id(inputs.get(self._first)))
+            if request is None or id(request) in found:
+                if spares == len(self._spares):
+                    self._spares.append(_Request(self._record, self._compiled))
+                request, spares = self._spares[spares], spares + 1
             request.bind(inputs)
-        self._infer(requests)
-        return [request.outputs() for request in requests]
+            found[id(request)] = request
+        return list(found.values())
 
-    def _infer(self, requests: Sequence[_Request]) -> None:
+    def call(self, ready: _Request) -> _Request:
+        ready.infer()
+        return ready
+
+    def call_each(self, ready: Sequence[_Request]) -> list[_Request]:
         """One after the other, or side by side where the graph was compiled for that."""
-        if min(self._streams, len(requests)) < 2:
-            for request in requests:
-                request.infer()
-            return
+        if min(self._streams, len(ready)) < 2:
+            return [self.call(request) for request in ready]
         try:
-            side_by_side([request.request for request in requests])
+            side_by_side([request.request for request in ready])
         except RuntimeError as fault:
             raise _failed(self._record.graph, fault) from fault
+        return list(ready)
 
-    def bare_each(self, sets: Sequence[Arrays]) -> Callable[[], object]:
-        """The infer requests' own calls."""
-        requests = [self._own.get(id(inputs.get(self._first)), self._main).request for inputs in sets]
-        if min(self._streams, len(set(map(id, requests)))) < 2:
-            return lambda: [request.infer() for request in requests]
-        return lambda: side_by_side(requests)
+    def told(self, found: Sequence[_Request]) -> dict[str, NDArray[Any]]:
+        return joined([request.outputs for request in found])
 
     def bare(self) -> Callable[[], object]:
         """The infer requests' own `infer`: of each set of buffers in turn, or of the last inputs."""
-        turns = cycle([request.request.infer for request in self._own.values()] or [self._main.request.infer])
+        turns = cycle([request.request.infer for request in self._own.values()] or [self._spares[0].request.infer])
         return lambda: next(turns)()
 
     def inputs(self) -> dict[str, NDArray[Any]]:
         """Copies of some inputs that were run: of a buffer, or the last others."""
-        return next(iter(self._own.values()), self._main).inputs()
+        return next(iter(self._own.values()), self._spares[0]).inputs()
 
     def operators(self, inputs: Arrays, calls: int) -> tuple[Operator, ...]:
         """Of a graph that was compiled to count."""
@@ -121,9 +125,10 @@ class _Graph:
     def _averages(self, inputs: Arrays, calls: int) -> dict[str, tuple[str, str, float]]:
         """Kind, kernel and milliseconds of each operator, on average over all runs so far, after `calls` more."""
         for _ in range(calls):
-            self._main.run(inputs)
+            self._spares[0].bind(inputs)
+            self._spares[0].infer()
         found: dict[str, tuple[str, str, float]] = {}
-        for node in self._main.request.profiling_info:
+        for node in self._spares[0].request.profiling_info:
             if node.status == node.Status.EXECUTED:
                 spent = found[node.node_name][2] if node.node_name in found else 0.0
                 ms = spent + node.real_time.total_seconds() * 1e3
@@ -140,7 +145,7 @@ class _Graph:
 
 
 class _Request:
-    """An infer request whose tensors are numpy arrays: inputs are the caller's own, outputs are ours and copied out."""
+    """An infer request whose tensors are numpy arrays: inputs are the caller's own, `outputs` are ours: copy them."""
 
     def __init__(self, record: GraphRecord, compiled: openvino.CompiledModel) -> None:
         self.name = record.graph
@@ -149,16 +154,11 @@ class _Request:
         inputs = _ports(record, record.inputs, compiled.inputs)
         outputs = _ports(record, record.outputs, compiled.outputs)
         self._slots = [_Slot(spec.name, spec.shape, np.dtype(spec.dtype), inputs[spec.name]) for spec in record.inputs]
-        self._outputs: dict[str, NDArray[Any]] = {}
+        self.outputs: dict[str, NDArray[Any]] = {}
         for spec in record.outputs:
-            self._outputs[spec.name] = np.zeros(spec.shape, spec.dtype)
-            tensor = openvino.Tensor(self._outputs[spec.name], shared_memory=True)
+            self.outputs[spec.name] = np.zeros(spec.shape, spec.dtype)
+            tensor = openvino.Tensor(self.outputs[spec.name], shared_memory=True)
             self.request.set_output_tensor(outputs[spec.name], tensor)
-
-    def run(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
-        self.bind(inputs)
-        self.infer()
-        return self.outputs()
 
     def bind(self, inputs: Arrays) -> None:
         """Check the inputs, and bind those that are not bound yet."""
@@ -178,10 +178,6 @@ class _Request:
             self.request.infer(share_outputs=True)  # outputs are bound above: no copies of the engine's own
         except RuntimeError as fault:
             raise _failed(self.name, fault) from fault
-
-    def outputs(self) -> dict[str, NDArray[Any]]:
-        """Copies, so that the next call changes nothing that was given away."""
-        return {name: array.copy() for name, array in self._outputs.items()}
 
     def inputs(self) -> dict[str, NDArray[Any]]:
         """Copies of what is bound; zeros where nothing is yet."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +15,7 @@ from avgn.errors import InputError, MissingError, ProofError
 from runtimes.backends import Arrays, check_inputs
 from runtimes.backends.checks import check_graph, last_line, only_file
 from runtimes.backends.lanes import Lanes, lanes_of
-from runtimes.backends.loaded import GraphEngine, LoadedGraph, SteppedGraph
+from runtimes.backends.loaded import GraphEngine, LoadedGraph, joined
 from runtimes.machine import usable_cores
 
 try:
@@ -36,20 +38,20 @@ class TfliteEngine(GraphEngine[LoadedGraph]):
     backend = NAME
 
 
-class _Graph(SteppedGraph):
+class _Graph(LoadedGraph):
     """A signature: the caller's floats are stored as the file wants them, and its outputs read back as floats."""
 
     def __init__(self, record: GraphRecord, interpreter: Any) -> None:
         self._name = record.graph
-        self._inputs, self._outputs = record.inputs, record.outputs
         self._asked = [as_floats(spec) for spec in record.inputs]
-        self._as_asked = all(as_floats(spec) == spec for spec in (*record.inputs, *record.outputs))
+        self._stored = [spec for spec in record.inputs if as_floats(spec) != spec]
+        self._names = [spec.name for spec in record.outputs]
+        self._real = [spec for spec in record.outputs if as_floats(spec) != spec]
         self._runner = _runner(record, interpreter)
-        self._last: Arrays = {spec.name: np.zeros(spec.shape, spec.dtype) for spec in record.inputs}
 
     def ready(self, inputs: Arrays) -> Arrays:
         check_inputs(self._name, self._asked, inputs)
-        return inputs if self._as_asked else {spec.name: stored(inputs[spec.name], spec) for spec in self._inputs}
+        return {**inputs, **{spec.name: stored(inputs[spec.name], spec) for spec in self._stored}}
 
     def call(self, ready: Arrays) -> Arrays:
         """The engine's own call of a signature, which copies inputs in and outputs out."""
@@ -59,10 +61,9 @@ class _Graph(SteppedGraph):
             raise MissingError(f"{NAME}: {self._name} could not be run ({last_line(fault)}).") from fault
         return outputs
 
-    def told(self, outputs: Arrays) -> dict[str, NDArray[Any]]:
-        if self._as_asked:
-            return {spec.name: outputs[spec.name] for spec in self._outputs}
-        return {spec.name: real(outputs[spec.name], spec) for spec in self._outputs}
+    def told(self, found: Sequence[Arrays]) -> dict[str, NDArray[Any]]:
+        outputs = joined(found, self._names)
+        return outputs | {spec.name: real(outputs[spec.name], spec) for spec in self._real}
 
 
 def as_floats(spec: TensorSpec) -> TensorSpec:
@@ -74,18 +75,29 @@ def stored(value: NDArray[Any], spec: TensorSpec) -> NDArray[Any]:
     """Real numbers as a tensor holds them: rounded to the nearest step and cut off at the ends of its type."""
     if spec.scale is None or spec.zero_point is None:
         return value.astype(spec.dtype, copy=False)
-    limits = np.iinfo(spec.dtype)
-    steps = value / np.float32(spec.scale)
+    least, most, dtype = _whole_numbers(spec.dtype)
+    steps = np.divide(value, spec.scale, dtype=np.float32)
     np.rint(steps, out=steps)
     steps += spec.zero_point
-    return steps.clip(limits.min, limits.max, out=steps).astype(spec.dtype)
+    np.maximum(steps, least, out=steps)
+    np.minimum(steps, most, out=steps)
+    return steps.astype(dtype)
+
+
+@cache
+def _whole_numbers(dtype: str) -> tuple[int, int, np.dtype[Any]]:
+    """Ends of an integer type, and numpy's name for it: to look them up takes longer than all else of `stored`."""
+    limits = np.iinfo(dtype)
+    return int(limits.min), int(limits.max), np.dtype(dtype)
 
 
 def real(value: NDArray[Any], spec: TensorSpec) -> NDArray[Any]:
     """The real numbers that a tensor stands for."""
     if spec.scale is None or spec.zero_point is None:
         return value.astype(as_floats(spec).dtype, copy=False)
-    return (value.astype(np.float32) - np.float32(spec.zero_point)) * np.float32(spec.scale)
+    steps = np.subtract(value, spec.zero_point, dtype=np.float32)
+    steps *= spec.scale
+    return steps
 
 
 def open_engine(bundle: Bundle, precision: str, threads: int | None, cache: Path | None) -> TfliteEngine:

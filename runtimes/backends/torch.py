@@ -8,6 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from runtimes.backends import Arrays
+from runtimes.backends.loaded import joined
+
 
 class TorchEngine:
     """Runs one callable a graph on named numpy inputs; `graphs` maps a name to (callable, output names)."""
@@ -31,15 +34,23 @@ class TorchEngine:
 
         return torch.get_num_threads()
 
-    def run(self, graph: str, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    def run(self, graph: str, inputs: Arrays) -> dict[str, NDArray[Any]]:
         """Outputs of `graph` as copies, by name; `inputs` in the contract's order."""
+        return self.told(graph, self.asked(graph, [inputs])())
+
+    def asked(self, graph: str, sets: Sequence[Arrays]) -> Callable[[], list[Any]]:
+        """See `runtimes.backends.LoadedEngine`."""
         import torch
 
-        call, names = self._graphs[graph]
-        self._last[graph] = tuple(torch.from_numpy(np.ascontiguousarray(value)) for value in inputs.values())
-        with torch.inference_mode():
-            outputs = call(*self._last[graph])
-        return {name: output.numpy().copy() for name, output in zip(names, outputs, strict=True)}
+        call, _ = self._graphs[graph]
+        ready = [tuple(torch.from_numpy(np.ascontiguousarray(value)) for value in inputs.values()) for inputs in sets]
+        self._last[graph] = ready[-1]
+        return torch.inference_mode()(lambda: [call(*tensors) for tensors in ready])
+
+    def told(self, graph: str, found: Sequence[Any]) -> dict[str, NDArray[Any]]:
+        """See `runtimes.backends.LoadedEngine`."""
+        names = self._graphs[graph][1]
+        return joined([dict(zip(names, (one.numpy() for one in outputs), strict=True)) for outputs in found])
 
     def bare(self, graph: str) -> Callable[[], object]:
         """The module's own call on the tensors of the last `run`."""
@@ -52,10 +63,6 @@ class TorchEngine:
 class StackingTorchEngine(TorchEngine):
     """Runs several sets of inputs as one batch, which modules take whatever its size (exported programs do not)."""
 
-    def run_each(self, graph: str, sets: Sequence[Mapping[str, NDArray[Any]]]) -> list[dict[str, NDArray[Any]]]:
-        """Outputs of `graph` for each set of inputs, all of the same size."""
-        if not sets:
-            return []
-        stacked = {name: np.concatenate([inputs[name] for inputs in sets]) for name in sets[0]}
-        parts = {name: np.split(value, len(sets)) for name, value in self.run(graph, stacked).items()}
-        return [{name: parts[name][index] for name in parts} for index in range(len(sets))]
+    def run_each(self, graph: str, sets: Sequence[Arrays]) -> dict[str, NDArray[Any]]:
+        """Outputs of `graph` for all sets of inputs, joined."""
+        return self.run(graph, joined(sets)) if sets else {}

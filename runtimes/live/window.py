@@ -151,7 +151,7 @@ class Window:
         """The most salient that exist and can be paid, and which of them the focus net has not seen (none twice)."""
         present = sum(entry.glance.seen or entry.glance.heard for entry in found)
         for k in range(min(self._classifier.k, present), 0, -1):
-            selected = tuple(top_k(choice.saliency, k).tolist())
+            selected = top_k(choice.saliency, k)
             new = {id(found[index]): index for index in selected if found[index].unseen}
             if self._budget.allows(len(new)):
                 return replace(choice, selected=selected), list(new.values())
@@ -165,7 +165,7 @@ class Window:
             assert picture is not None, "only snippets with a picture are looked at"
             middles[index] = self._classifier.prepare_patch(slot, picture, found[index].glance.centre)
         self._cropping = perf_counter() - began if new else 0.0
-        for index, look in (self._classifier.look_all(middles) if middles else {}).items():
+        for index, look in self._classifier.look_all(middles).items():
             found[index].look, found[index].picture = look, None
         known = {index: found[index].look for index in choice.selected}
         return {index: look for index, look in known.items() if look is not None}

@@ -14,7 +14,7 @@ from avgn.contract import contract
 from avgn.errors import InputError, MissingError, ProofError, UsageError
 from runtimes.backends import Backend, choose_variant, open_engine
 from runtimes.backends.lanes import Lanes
-from runtimes.backends.loaded import SteppedGraph
+from runtimes.backends.loaded import LoadedGraph, joined
 
 GRAPHS = tuple(tiny.MACS)
 
@@ -126,7 +126,7 @@ def test_a_bare_call_works_on_the_inputs_of_the_last_run(engine):
     engine.run("focus", inputs)
     inputs["patch"][:] = 0.75
     engine.bare("focus")()
-    assert_same(engine._graphs["focus"]._main._outputs, tiny.reference("focus", inputs))
+    assert_same(engine._graphs["focus"]._spares[0].outputs, tiny.reference("focus", inputs))
 
 
 def test_own_buffers_are_read_afresh_and_kept_apart(engine):
@@ -140,8 +140,7 @@ def test_own_buffers_are_read_afresh_and_kept_apart(engine):
     assert_same(engine.run("focus", first), tiny.reference("focus", first))
     assert_same(before, tiny.reference("focus", {"patch": np.full_like(first["patch"], 0.25)}))
     for sets in ([first, second], [second, second], [inputs_of("focus", 5), inputs_of("focus", 6)]):
-        for found, inputs in zip(engine.run_each("focus", sets), sets, strict=True):
-            assert_same(found, tiny.reference("focus", inputs))
+        assert_same(engine.run_each("focus", sets), joined([tiny.reference("focus", inputs) for inputs in sets]))
     plain = inputs_of("focus", 3)
     assert_same(engine.run("focus", plain), tiny.reference("focus", plain))
     engine.bare("focus")()
@@ -160,21 +159,20 @@ def test_calls_side_by_side_give_what_each_alone_gives(wide):
     wanted = [tiny.reference("glance", inputs_of("glance", seed)) for seed in range(5)]
     assert wide._graphs["glance"]._streams == 2
     for order in ([0, 1, 2, 3, 4], [3, 1], [4]):
-        for found, place in zip(wide.run_each("glance", [sets[place] for place in order]), order, strict=True):
-            assert_same(found, wanted[place])
-    for request in wide._graphs["glance"]._own.values():
-        request._outputs["visual"][:] = 0
-    wide.bare_each("glance", sets[:4])()
-    done = [request.outputs() for request in wide._graphs["glance"]._own.values()]
-    for found, truth in zip(done[:4], wanted, strict=False):
-        assert_same(found, truth)
-    assert not done[4]["visual"].any()
+        found = wide.run_each("glance", [sets[place] for place in order])
+        assert_same(found, joined([wanted[place] for place in order]))
+    requests = list(wide._graphs["glance"]._own.values())
+    for request in requests:
+        request.outputs["visual"][:] = 0
+    found = wide.asked("glance", sets[:4])()
+    assert_same(wide.told("glance", found), joined(wanted[:4]))
+    assert not requests[4].outputs["visual"].any()
 
 
 def test_a_call_that_fails_among_others_is_told_when_none_is_running_any_more(wide, monkeypatch):
     events = []
 
-    class Request:
+    class Request:  # and the engine's own in it
         def __init__(self, name):
             self.request, self._name = self, name
 
@@ -187,14 +185,14 @@ def test_a_call_that_fails_among_others_is_told_when_none_is_running_any_more(wi
             events.append(f"wait {self._name}")
 
     with pytest.raises(MissingError, match="glance could not be run"):
-        wide._graphs["glance"]._infer([Request(name) for name in "abc"])
+        wide._graphs["glance"].call_each([Request(name) for name in "abc"])
     assert events == [f"{step} {name}" for step in ("start", "wait") for name in "abc"]
 
 
 def test_lanes_share_out_the_calls_and_wait_for_all_when_one_fails():
     ran = []
 
-    class Graph(SteppedGraph):
+    class Graph(LoadedGraph):
         def __init__(self, number):
             self.number = number
 
@@ -207,21 +205,21 @@ def test_lanes_share_out_the_calls_and_wait_for_all_when_one_fails():
             ran.append(self.number)
             return ready["x"] * 2
 
-        def told(self, outputs):
-            return {"x": outputs}
+        def told(self, found):
+            return {"x": np.concatenate(found)}
 
     lanes = Lanes([Graph(number) for number in (1, 2, 3)])
     sets = [{"x": np.full(1, number)} for number in range(7)]
-    assert [int(found["x"][0]) for found in lanes.run_each(sets)] == [0, 2, 4, 6, 8, 10, 12]
+    assert lanes.told(lanes.call_each(lanes.ready_each(sets)))["x"].tolist() == [0, 2, 4, 6, 8, 10, 12]
     assert sorted(ran) == [1, 1, 1, 2, 2, 3, 3]
     ran.clear()
-    lanes.bare_each(sets[:4])()
+    assert [int(x[0]) for x in lanes.call_each(sets[:4])] == [0, 2, 4, 6]
     assert sorted(ran) == [1, 1, 2, 3]
     ran.clear()
     with pytest.raises(MissingError, match="could not be run"):
-        lanes.run_each([{"bad": sets[0]["x"]}, *sets[1:]])
+        lanes.call_each([{"bad": sets[0]["x"]}, *sets[1:]])
     assert sorted(ran) == [2, 2, 3, 3]  # the failed lane stops, the others end
-    assert lanes.run_each([]) == []
+    assert lanes.call_each([]) == [] and int(lanes.run(sets[3])["x"][0]) == 6
 
 
 def test_threads_and_names(bundle):

@@ -20,6 +20,7 @@ from avgn.bundle import BundleWriter, open_bundle
 from avgn.contract import TensorSpec, contract
 from avgn.errors import InputError, MissingError, ProofError
 from runtimes.backends import Backend, input_buffers, open_engine
+from runtimes.backends.loaded import joined
 from runtimes.backends.tflite import real, stored
 from runtimes.classifier import Classifier
 
@@ -94,13 +95,9 @@ def test_glances_side_by_side_are_the_very_glances_of_one_thread(bundle, engine)
     sets = [inputs_of("glance", seed) for seed in range(5)]
     for _ in range(3):
         found = two.run_each("glance", sets)
-        for each, inputs in zip(found, sets, strict=True):
-            truth = engine.run("glance", inputs)
-            assert all(np.array_equal(each[name], truth[name]) for name in truth)
-            assert_same(each, tiny.reference("glance", inputs))
-    lanes = two.bare_each("glance", sets)()
-    for inputs, bare in zip([*sets[::2], *sets[1::2]], [*lanes[0], *lanes[1]], strict=True):
-        assert_same({name: bare[name] for name in truth}, tiny.reference("glance", inputs))
+        truth = joined([engine.run("glance", inputs) for inputs in sets])
+        assert all(np.array_equal(found[name], truth[name]) for name in truth)
+        assert_same(found, joined([tiny.reference("glance", inputs) for inputs in sets]))
     with pytest.raises(InputError, match="glance: expected the inputs"):
         two.run_each("glance", [sets[0], {}])
 
