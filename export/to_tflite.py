@@ -27,7 +27,9 @@ from avgn.errors import InputError
 from export.common import Converted, Piece, Target
 from export.graphs import STAGE_FILES, Graph
 from export.parity import enough_int8
+from export.tflite_compact import compact
 from export.tflite_curves import hard_swish_in_float
+from export.tflite_ends import floats_at_the_ends
 from export.tflite_file import Signature, inspect
 
 CASTABLE = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")  # whose weights the quantizer can hold in fp16
@@ -85,7 +87,17 @@ def tflite(table: Sequence[Graph], int8: bool = False) -> bytes:
     except Exception as fault:  # the converter has no errors of its own
         where, why = ", ".join(graph.name for graph in table), " ".join(str(fault).split())[:300]
         raise InputError(f"{where}: LiteRT cannot express them ({why}); export to another format.") from fault
-    return hard_swish_in_float(data) if int8 else data
+    return finished(data) if int8 else data
+
+
+def finished(data: bytes) -> bytes:
+    """The converter's int8 file, with hard-swish and both ends in float, and without what nothing reads."""
+    from ai_edge_litert.tools import flatbuffer_utils
+
+    model = flatbuffer_utils.read_model_from_bytearray(bytearray(data))
+    hard_swish_in_float(model)
+    floats_at_the_ends(model)
+    return compact(model)
 
 
 def _integers() -> Any:

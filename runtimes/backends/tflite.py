@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from numpy.typing import NDArray
 
-from avgn.contract import TensorSpec
 from avgn.errors import InputError, MissingError, ProofError
 from runtimes.backends import Arrays, check_inputs
 from runtimes.backends.checks import check_graph, last_line, only_file
@@ -39,65 +36,27 @@ class TfliteEngine(GraphEngine[LoadedGraph]):
 
 
 class _Graph(LoadedGraph):
-    """A signature: the caller's floats are stored as the file wants them, and its outputs read back as floats."""
+    """A signature, which takes and gives floats whatever it computes in."""
 
     def __init__(self, record: GraphRecord, interpreter: Any) -> None:
-        self._name = record.graph
-        self._asked = [as_floats(spec) for spec in record.inputs]
-        self._stored = [spec for spec in record.inputs if as_floats(spec) != spec]
+        self._record = record
         self._names = [spec.name for spec in record.outputs]
-        self._real = [spec for spec in record.outputs if as_floats(spec) != spec]
         self._runner = _runner(record, interpreter)
 
     def ready(self, inputs: Arrays) -> Arrays:
-        check_inputs(self._name, self._asked, inputs)
-        return {**inputs, **{spec.name: stored(inputs[spec.name], spec) for spec in self._stored}}
+        check_inputs(self._record.graph, self._record.inputs, inputs)
+        return inputs
 
     def call(self, ready: Arrays) -> Arrays:
         """The engine's own call of a signature, which copies inputs in and outputs out."""
         try:
             outputs: Arrays = self._runner(**ready)
         except (RuntimeError, ValueError) as fault:
-            raise MissingError(f"{NAME}: {self._name} could not be run ({last_line(fault)}).") from fault
+            raise MissingError(f"{NAME}: {self._record.graph} could not be run ({last_line(fault)}).") from fault
         return outputs
 
     def told(self, found: Sequence[Arrays]) -> dict[str, NDArray[Any]]:
-        outputs = joined(found, self._names)
-        return outputs | {spec.name: real(outputs[spec.name], spec) for spec in self._real}
-
-
-def as_floats(spec: TensorSpec) -> TensorSpec:
-    """A tensor as the caller has it: float32, but for whole numbers."""
-    return spec if spec.dtype == "int32" else TensorSpec(spec.name, spec.shape, "float32")
-
-
-def stored(value: NDArray[Any], spec: TensorSpec) -> NDArray[Any]:
-    """Real numbers as a tensor holds them: rounded to the nearest step and cut off at the ends of its type."""
-    if spec.scale is None or spec.zero_point is None:
-        return value.astype(spec.dtype, copy=False)
-    least, most, dtype = _whole_numbers(spec.dtype)
-    steps = np.divide(value, spec.scale, dtype=np.float32)
-    np.rint(steps, out=steps)
-    steps += spec.zero_point
-    np.maximum(steps, least, out=steps)
-    np.minimum(steps, most, out=steps)
-    return steps.astype(dtype)
-
-
-@cache
-def _whole_numbers(dtype: str) -> tuple[int, int, np.dtype[Any]]:
-    """Ends of an integer type, and numpy's name for it: to look them up takes longer than all else of `stored`."""
-    limits = np.iinfo(dtype)
-    return int(limits.min), int(limits.max), np.dtype(dtype)
-
-
-def real(value: NDArray[Any], spec: TensorSpec) -> NDArray[Any]:
-    """The real numbers that a tensor stands for."""
-    if spec.scale is None or spec.zero_point is None:
-        return value.astype(as_floats(spec).dtype, copy=False)
-    steps = np.subtract(value, spec.zero_point, dtype=np.float32)
-    steps *= spec.scale
-    return steps
+        return joined(found, self._names)
 
 
 def open_engine(bundle: Bundle, precision: str, threads: int | None, cache: Path | None) -> TfliteEngine:
@@ -146,15 +105,9 @@ def _runner(record: GraphRecord, interpreter: Any) -> Any:
         tensors = {name: (tuple(map(int, each["shape"])), each["dtype"]) for name, each in details.items()}
         check_graph(NAME, record.graph, specs, tensors)
         for spec in specs:
-            _check_scale(record.graph, spec, details[spec.name]["quantization"])
+            if spec.scale is not None:
+                raise ProofError(
+                    f"{record.graph}: {spec.name} is {spec.dtype} in the {NAME} file, which an app would have to round "
+                    f"by itself; export it again."
+                )
     return runner
-
-
-def _check_scale(graph: str, spec: TensorSpec, found: tuple[float, int]) -> None:
-    if spec.scale is None:
-        return
-    if np.float32(spec.scale) != np.float32(found[0]) or spec.zero_point != found[1]:
-        raise ProofError(
-            f"{graph}: {spec.name} has the scale {found[0]:g} and the zero point {found[1]} in the {NAME} file, "
-            f"{spec.scale:g} and {spec.zero_point} in the manifest; export it again."
-        )

@@ -40,7 +40,6 @@ from export.to_onnx import convert as to_onnx
 from export.to_openvino import convert, int8_share
 from export.to_tflite import tflite
 from quantize.quantizer import Spelling, quantizers, spelled
-from runtimes.backends.tflite import real, stored
 
 Answer = tuple[NDArray[Any], float]  # the output, and the share of the work that is done in int8
 
@@ -69,8 +68,7 @@ def on_tflite(graph: Graph, x: NDArray[np.float32]) -> Answer:
     interpreter.allocate_tensors()
     assert outside_xnnpack(interpreter) <= PADDED_POOLING
     run = interpreter.get_signature_runner("op")
-    answer = run(**{"input": stored(x, found.inputs["input"])})["output"]
-    return real(answer, found.outputs["output"]), found.share("int8")
+    return run(input=x)["output"], found.share("int8")
 
 
 PADDED_POOLING = {"PADV2", "MAX_POOL_2D"}  # of ResNet-50: XNNPACK pads with zeros only, so LiteRT does it by itself
