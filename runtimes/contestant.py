@@ -85,14 +85,40 @@ def timed(call: Callable[[], object], times: int = 1) -> float:
     return (perf_counter() - began) * 1e3
 
 
+class TimedEngine:
+    """An engine whose own calls are timed, in milliseconds by graph."""
+
+    def __init__(self, engine: LoadedEngine) -> None:
+        self.backend, self.precision = engine.backend, engine.precision
+        self._engine = engine
+        self.spent: Timed = {}
+
+    def run(self, graph: str, inputs: Arrays) -> dict[str, NDArray[Any]]:
+        """See `runtimes.backends.Engine`."""
+        return self.run_each(graph, [inputs])
+
+    def run_each(self, graph: str, sets: Sequence[Arrays]) -> dict[str, NDArray[Any]]:
+        """See `runtimes.meter.Meter`."""
+        calls = self._engine.asked(graph, sets)
+        began = perf_counter()
+        found = calls()
+        self.spent[graph] = self.spent.get(graph, 0.0) + (perf_counter() - began) * 1e3
+        return self._engine.told(graph, found)
+
+
+def timed_twin(subject: Subject) -> tuple[Classifier, TimedEngine]:
+    """The subject's classifier, with the same buffers (which the engine has bound), on its engine with a clock."""
+    engine, twin = TimedEngine(subject.engine), copy(subject.classifier)
+    twin.meter = Meter(engine, {graph: twin.meter.price(graph) for graph in STAGES})
+    return twin, engine
+
+
 def pipeline(subject: Subject) -> Contestant:
     """`avgn classify` as a user runs it: all that follows decoding, decoding for itself, and the engine's own calls.
 
     These are timed in the same decision, so what it takes longer is our own code around them and nothing else.
     """
-    engine = _Timed(subject.engine)
-    twin = copy(subject.classifier)  # with the same buffers, which the engine has bound
-    twin.meter = Meter(engine, {graph: twin.meter.price(graph) for graph in STAGES})
+    twin, engine = timed_twin(subject)
     macs = twin.classify(subject.clip).macs
     calls = {graph: count for graph, count in twin.meter.calls.items() if count}
 
@@ -105,25 +131,6 @@ def pipeline(subject: Subject) -> Contestant:
 
     prices = {f"bare {graph}": twin.meter.price(graph) for graph in calls}
     return subject.contestant({OURS: macs, DECODE: 0, BARE: macs, **prices}, measure)
-
-
-class _Timed:
-    """An engine whose own calls are timed, in milliseconds by graph."""
-
-    def __init__(self, engine: LoadedEngine) -> None:
-        self.backend, self.precision = engine.backend, engine.precision
-        self._engine = engine
-        self.spent: Timed = {}
-
-    def run(self, graph: str, inputs: Arrays) -> dict[str, NDArray[Any]]:
-        return self.run_each(graph, [inputs])
-
-    def run_each(self, graph: str, sets: Sequence[Arrays]) -> dict[str, NDArray[Any]]:
-        calls = self._engine.asked(graph, sets)
-        began = perf_counter()
-        found = calls()
-        self.spent[graph] = self.spent.get(graph, 0.0) + (perf_counter() - began) * 1e3
-        return self._engine.told(graph, found)
 
 
 def front_end(subject: Subject) -> Contestant:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from runtimes.contestant import Contest, Contestant, Subject, Timed, timed
+from runtimes.contestant import Contest, Contestant, Subject, Timed, timed, timed_twin
 from runtimes.live.played import PlayedWindow
 from runtimes.live.settings import LiveSettings
 from runtimes.live.window import Answer
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from runtimes.classifier import Classifier
     from runtimes.decision import Decision
 
-HOP, WHOLE = "live hop", "whole window"
+HOP, HOST, WHOLE = "live hop", "live hop, our code", "whole window"
 HOPS = 6  # in a row: the focus net is called now and then only, and a hop is short
 
 
@@ -58,16 +58,25 @@ class Slide:
 
 
 def whole_window(contest: Contest) -> list[Contestant]:
-    """For each variant: a hop, and the window that it ends with from scratch; decoding is part of neither."""
+    """For each variant: a hop, and the window that it ends with from scratch; decoding is part of neither.
+
+    And what of a hop is neither the engine's own calls nor making pixels, log-mels and patches.
+    """
     return [_contestant(subject) for subject in contest.subjects]
 
 
 def _contestant(subject: Subject) -> Contestant:
-    slide = Slide(subject.classifier, read_material(subject.clip, subject.classifier), LiveSettings())
+    classifier, engine = timed_twin(subject)
+    slide = Slide(classifier, read_material(subject.clip, classifier), LiveSettings())
     hops = [slide.hop().macs for _ in range(slide.period)]
-    macs = {HOP: round(sum(hops) / len(hops)), WHOLE: slide.whole().macs}
+    macs = {HOP: round(sum(hops) / len(hops)), HOST: 0, WHOLE: slide.whole().macs}
 
     def measure() -> Timed:
-        return {HOP: timed(slide.hop, HOPS) / HOPS, WHOLE: timed(slide.whole)}
+        engine.spent.clear()
+        answers: list[Answer] = []
+        hop = timed(lambda: answers.append(slide.hop()), HOPS)
+        prepared = sum(answer.timings_ms[step] for answer in answers for step in ("prepare", "crop"))
+        host = hop - prepared - sum(engine.spent.values())
+        return {HOP: hop / HOPS, HOST: host / HOPS, WHOLE: timed(slide.whole)}
 
     return subject.contestant(macs, measure)
