@@ -17,7 +17,7 @@ from avgn.contract import HEAVY
 from export.common import Converted, Piece, Target, most_bytes, one_by_one
 from export.compact import drop_inner_names, plain_ends, share_constants, without_indentation
 from export.parity import enough_int8
-from runtimes.backends.openvino import products
+from runtimes.backends.openvino_operators import products
 
 WORTH_NARROWING = 4096  # bytes of a constant
 KINDS = {"f32": "fp32", "f16": "fp16", "i8": "int8", "u8": "int8"}

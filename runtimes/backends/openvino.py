@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 import platform
 from collections.abc import Callable, Sequence
 from itertools import cycle
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import openvino
@@ -18,6 +17,7 @@ from avgn.errors import InputError, MissingError, ProofError
 from runtimes.backends import Arrays, check_inputs
 from runtimes.backends.checks import last_line
 from runtimes.backends.loaded import GraphEngine, LoadedGraph, joined
+from runtimes.backends.openvino_operators import operators
 from runtimes.backends.operators import Operator
 
 if TYPE_CHECKING:
@@ -27,8 +27,6 @@ NAME = "openvino"
 # Left to itself the CPU plugin computes in bfloat16 where it can, and takes "f16" for bfloat16 on x86 (relative error
 # 1e-2). Only ARM has kernels that are truly fp16. What int8 graphs keep in float stays float32.
 FP16_MACHINES = ("aarch64", "arm64")
-SETTLING = 3  # runs that are not counted: the first packs weights
-PRODUCTS = ("Convolution", "FullyConnected", "MatMul")
 
 
 class OpenVinoEngine(GraphEngine["_Graph"]):
@@ -117,30 +115,8 @@ class _Graph(LoadedGraph):
 
     def operators(self, inputs: Arrays, calls: int) -> tuple[Operator, ...]:
         """Of a graph that was compiled to count."""
-        before = self._averages(inputs, SETTLING)
-        after = self._averages(inputs, calls)
-        work = products(self._compiled)
-        found = []
-        for name, (kind, kernel, average) in after.items():
-            # one that took no time that could be told counts as not executed
-            earlier = before[name][2] if name in before else 0.0
-            ms = mean_since(earlier, SETTLING, average, SETTLING + calls)
-            macs, depthwise = work[name][1:] if name in work else (0, False)
-            found.append(Operator(name, kind, kernel, ms, macs, depthwise))
-        return tuple(found)
-
-    def _averages(self, inputs: Arrays, calls: int) -> dict[str, tuple[str, str, float]]:
-        """Kind, kernel and milliseconds of each operator, on average over all runs so far, after `calls` more."""
-        for _ in range(calls):
-            self._spares[0].bind(inputs)
-            self._spares[0].infer()
-        found: dict[str, tuple[str, str, float]] = {}
-        for node in self._spares[0].request.profiling_info:
-            if node.status == node.Status.EXECUTED:
-                spent = found[node.node_name][2] if node.node_name in found else 0.0
-                ms = spent + node.real_time.total_seconds() * 1e3
-                found[node.node_name] = node.node_type, node.exec_type, ms
-        return found
+        self._spares[0].bind(inputs)
+        return operators(self._compiled, self._spares[0].request, calls)
 
     def buffers(self, count: int) -> list[dict[str, NDArray[Any]]]:
         self._rows = {spec.name: np.zeros((count, *spec.shape), spec.dtype) for spec in self._record.outputs}
@@ -256,37 +232,6 @@ def side_by_side(requests: Sequence[Any]) -> None:
                 fault = found
     if fault is not None:
         raise fault
-
-
-def mean_since(before: float, ran: int, after: float, now: int) -> float:
-    """The mean over the runs from `ran` to `now`, given the means over all runs up to each: what the engine tells."""
-    return max(0.0, (after * now - before * ran) / (now - ran))
-
-
-class Product(NamedTuple):
-    """A convolution or matrix product as compiled."""
-
-    kernel: str  # ends in _I8 where it is computed in int8
-    macs: int
-    depthwise: bool
-
-
-def products(compiled: openvino.CompiledModel) -> dict[str, Product]:
-    """All of a compiled graph, by name, from the engine's own account of what it executes."""
-    found = {}
-    for node in compiled.get_runtime_model().get_ops():
-        info = node.get_rt_info()
-        kind = info["layerType"].astype(str) if "layerType" in info else ""
-        if kind in PRODUCTS:
-            # weights of a convolution: [C,I,h,w], in groups [G,C/G,I/G,h,w]
-            made, weights = tuple(node.get_output_shape(0)), tuple(node.input(1).get_shape())
-            convolution = kind == "Convolution"
-            each = math.prod(weights) // made[1] if convolution else int(node.input(0).get_shape()[-1])
-            depthwise = convolution and len(weights) == len(made) + 1 and weights[2] == 1
-            found[node.get_friendly_name()] = Product(
-                info["primitiveType"].astype(str), math.prod(made) * each, depthwise
-            )
-    return found
 
 
 def _failed(graph: str, fault: RuntimeError) -> MissingError:

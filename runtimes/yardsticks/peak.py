@@ -8,7 +8,8 @@ import numpy as np
 import openvino
 from openvino import opset13 as op
 
-from runtimes.backends.openvino import NAME, options, products
+from runtimes.backends.openvino import NAME, options
+from runtimes.backends.openvino_operators import products
 from runtimes.contestant import Contest, Contestant, Timed, timed
 
 PEAK = "peak"

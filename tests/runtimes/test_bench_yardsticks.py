@@ -17,7 +17,7 @@ from avgn.bundle import open_bundle
 from avgn.errors import MissingError
 from avgn.media import read_clip
 from runtimes.backends import open_engine
-from runtimes.backends.openvino import products
+from runtimes.backends.openvino_operators import products
 from runtimes.classifier import Classifier
 from runtimes.contestant import Contest, Subject
 from runtimes.live.settings import LiveSettings

@@ -10,7 +10,7 @@ import pytest
 import tiny
 from avgn.bundle import open_bundle
 from runtimes.backends import open_engine
-from runtimes.backends.openvino import mean_since
+from runtimes.backends.openvino_operators import mean_since
 from runtimes.backends.operators import Operator, operators
 from runtimes.bench import Percentiles, Row, Spread
 from runtimes.roofline import UNKNOWN, reason, roofline
