@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 def top_k(saliency: NDArray[np.float32], k: int) -> tuple[int, ...]:
     """Indices of the k highest of `saliency` [T] (no NaN), ties to the earlier snippet, sorted by time: min(k, T)."""
-    values = saliency.tolist()  # of so few numbers numpy's sorting takes five times as long
+    values = saliency.tolist()  # numpy sorts so few numbers more slowly
     return tuple(sorted(sorted(range(len(values)), key=values.__getitem__, reverse=True)[:k]))
 
 

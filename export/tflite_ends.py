@@ -1,7 +1,6 @@
 """Floats at the ends of int8 .tflite files: the converter drops a quantiser that comes first or last in a graph.
 
-Apps would then have to know scales and round by themselves, and do it slowly: numpy took twenty times as long for it
-as XNNPACK does.
+Apps would then have to know scales and round by themselves; numpy took a tenth of a millisecond a clip for that.
 """
 
 from __future__ import annotations
