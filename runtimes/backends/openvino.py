@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable, Sequence
-from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -103,11 +102,6 @@ class _Graph(LoadedGraph):
                 name: whole[: len(found)].reshape(-1, *whole.shape[2:]).copy() for name, whole in self._rows.items()
             }
         return joined([request.outputs for request in found])
-
-    def bare(self) -> Callable[[], object]:
-        """The infer requests' own `infer`: of each set of buffers in turn, or of the last inputs."""
-        turns = cycle([request.request.infer for request in self._own.values()] or [self._spares[0].request.infer])
-        return lambda: next(turns)()
 
     def inputs(self) -> dict[str, NDArray[Any]]:
         """Copies of some inputs that were run: of a buffer, or the last others."""
