@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 class LoadedGraph(ABC):
     """One graph, ready to run."""
 
-    _last: Any = None
+    last: Any = None
+    """What the last call was given: `ready` made it."""
 
     @abstractmethod
     def ready(self, inputs: Arrays) -> Any:
@@ -49,12 +50,12 @@ class LoadedGraph(ABC):
 
     def run(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
         """See `runtimes.backends.Engine`."""
-        self._last = self.ready(inputs)
-        return self.told([self.call(self._last)])
+        self.last = self.ready(inputs)
+        return self.told([self.call(self.last)])
 
     def bare(self) -> Callable[[], object]:
         """See `runtimes.backends.LoadedEngine`."""
-        return lambda: self.call(self._last)
+        return lambda: self.call(self.last)
 
 
 G = TypeVar("G", bound=LoadedGraph)
@@ -82,6 +83,7 @@ class GraphEngine(Generic[G]):
         """See `runtimes.backends.LoadedEngine`."""
         loaded = self._graph(graph)
         ready = loaded.ready_each(sets)
+        loaded.last = ready[-1] if ready else loaded.last
         return lambda: loaded.call_each(ready)
 
     def told(self, graph: str, found: Sequence[Any]) -> dict[str, NDArray[Any]]:
