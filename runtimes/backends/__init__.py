@@ -59,7 +59,7 @@ class LoadedEngine(Engine, Protocol):
         ...
 
     def bare(self, graph: str) -> Callable[[], object]:
-        """The engine's own call on the inputs of the last `run`, again and again."""
+        """The engine's own call on what it was last given, again and again."""
         ...
 
 

@@ -91,7 +91,7 @@ class GraphEngine(Generic[G]):
         return self._graph(graph).told(found) if found else {}
 
     def bare(self, graph: str) -> Callable[[], object]:
-        """The engine's own call on the inputs of the last `run` (see `runtimes.backends.LoadedEngine`)."""
+        """See `runtimes.backends.LoadedEngine`."""
         return self._graph(graph).bare()
 
     def _graph(self, name: str) -> G:
