@@ -25,6 +25,7 @@ from export.common import Piece, exported
 from export.graphs import Graph
 from export.to_openvino import convert
 from runtimes.backends.openvino import options, side_by_side
+from runtimes.backends.openvino_batches import batch_of, multiply
 from runtimes.contestant import Contest, Contestant, Timed, Yardstick, timed
 
 ROW = "dense, all frames"
@@ -116,7 +117,7 @@ def dense_model(config: Config, folder: Path | None) -> Dense:
 
 
 def compiled(graphs: Mapping[str, Graph], threads: int | None, counts: Mapping[str, int]) -> dict[str, list[Any]]:
-    """Infer requests of each graph, `counts` of them or one, compiled as the bundle's own are, on zeros."""
+    """Infer requests of each graph for `counts` calls or one, compiled and in batches as the bundle's own, on zeros."""
     import openvino as ov
 
     core, requests = ov.Core(), {}
@@ -127,10 +128,16 @@ def compiled(graphs: Mapping[str, Graph], threads: int | None, counts: Mapping[s
         files = {Path(file).suffix: data for file, data in made.files.items()}
         count = counts.get(name, 1)
         how = options("fp32", threads, several=count > 1)
-        model = core.compile_model(core.read_model(files[".xml"], files[".bin"]), "CPU", how)
-        requests[name] = [model.create_infer_request() for _ in range(count)]
+        model = core.read_model(files[".xml"], files[".bin"])
+        ready = core.compile_model(model, "CPU", how)
+        streams = int(ready.get_property("NUM_STREAMS"))
+        size = batch_of(count, streams) if streams > 1 else 1
+        if size > 1:
+            multiply(model, size)
+            ready = core.compile_model(model, "CPU", how)
+        requests[name] = [ready.create_infer_request() for _ in range(count // size)]
         for request in requests[name]:
-            request.infer([value.numpy() for value in graph.example()])
+            request.infer([torch.cat([value] * size).numpy() for value in graph.example()])
     return requests
 
 

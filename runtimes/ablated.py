@@ -7,7 +7,7 @@ each patch looked at once, however many ways to decide are tried.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import perf_counter
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from avgn.errors import InputError
 from avgn.logmel import log_mel_windows
 from avgn.selection import top_k
-from runtimes.classifier import Choice, Classifier, Glance, Look
+from runtimes.classifier import Choice, Classifier, Glance, Glances, Look, gathered
 from runtimes.decision import Decision, softmax
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ class _Known:
     record: SceneRecord
     file: str
     decode: float  # seconds
-    glances: dict[bool, tuple[list[Glance], float]] = field(default_factory=dict)  # by: deaf
+    glances: dict[bool, tuple[Glances, float]] = field(default_factory=dict)  # by: deaf
     choices: dict[tuple[bool, bool], tuple[Choice, float]] = field(default_factory=dict)  # by: deaf glances, deaf net
     looks: dict[tuple[int, Point], tuple[Look, float]] = field(default_factory=dict)
 
@@ -113,7 +113,8 @@ class Rehearsal(Classifier):
         looks: dict[int, Look] = {}
         logits, focus_ms = choice.logits, 0.0
         if not exited:
-            looks, focus_ms = self._looks_at({i: glances[i].centre for i in choice.selected if clip.seen[i]})
+            centres: list[Point] = list(map(tuple, glances.centres.tolist()))
+            looks, focus_ms = self._looks_at({i: centres[i] for i in choice.selected if clip.seen[i]})
             self.meter.calls["focus"] = math.ceil(len(looks) / self._batch)
             heard = _unheard(glances) if "classify" in ablation.deaf else glances
             logits = self.decide(choice, heard, looks)
@@ -122,20 +123,16 @@ class Rehearsal(Classifier):
         total = known.decode * 1e3 + sum(self.meter.ms.values())
         return replace(decision, timings_ms={**decision.timings_ms, "total": total})
 
-    def _glances_under(self, ablation: Ablation, deaf: bool) -> tuple[list[Glance], float]:
+    def _glances_under(self, ablation: Ablation, deaf: bool) -> tuple[Glances, float]:
         """The glances that the rest of the method sees, with the time of one glance at each snippet."""
         glances, ms = self._glances(deaf)
         if "patches" in ablation.deaf and not deaf:
-            glances = [
-                glance._replace(context=other.context, centre=other.centre)
-                for glance, other in zip(glances, self._glances(True)[0], strict=True)
-            ]
+            other = self._glances(True)[0]
+            glances = glances._replace(context=other.context, centres=other.centres)
         if ablation.patches is not None:
-            centres = ablation.patches(self._known.clip.times, self._known.record, self.config.patch).tolist()
-            glances = [
-                glance if np.isnan(centre).any() else glance._replace(centre=tuple(centre))
-                for glance, centre in zip(glances, centres, strict=True)
-            ]
+            centres = ablation.patches(self._known.clip.times, self._known.record, self.config.patch)
+            unknown = np.isnan(centres).any(1, keepdims=True)
+            glances = glances._replace(centres=np.where(unknown, glances.centres, centres))
         return glances, ms
 
     def _choice_under(self, ablation: Ablation, deaf: bool, k: int) -> tuple[Choice, float]:
@@ -147,18 +144,18 @@ class Rehearsal(Classifier):
             selected = ablation.frames(choice.saliency, k, self._known.clip.times, self._known.record)
         return replace(choice, selected=selected), ms
 
-    def _glances(self, deaf: bool) -> tuple[list[Glance], float]:
+    def _glances(self, deaf: bool) -> tuple[Glances, float]:
         """Glances at all snippets, with sound or without."""
         known = self._known.glances
         if deaf not in known:
             known[deaf] = self._timed("glance", self._deaf_glances if deaf else self.glance_all)
         return known[deaf]
 
-    def _deaf_glances(self) -> list[Glance]:
-        return [self._deaf_glance(slot) for slot in range(self.config.snippets)]
+    def _deaf_glances(self) -> Glances:
+        return gathered([self._deaf_glance(slot) for slot in range(self.config.snippets)])
 
     def _deaf_glance(self, slot: int) -> Glance:
-        if not self._there[slot][0]:
+        if not self._there[0, slot]:
             return self.nothing
         inputs = self._snippets[slot]
         deaf = {name: np.zeros_like(inputs[name]) for name in ("mel", "heard")}
@@ -178,7 +175,7 @@ class Rehearsal(Classifier):
         missing = {index: centre for index, centre in centres.items() if (index, centre) not in known}
         if missing:
             middles = {
-                index: self._patch_of(self._known.clip, slot, index, self.nothing._replace(centre=centre))
+                index: self._patch_of(self._known.clip, slot, index, centre)
                 for slot, (index, centre) in enumerate(missing.items())
             }
             looks, ms = self._timed("focus", lambda: self.look_all(middles))
@@ -192,5 +189,5 @@ class Rehearsal(Classifier):
         return done, self.meter.ms[graph] - before
 
 
-def _unheard(glances: Sequence[Glance]) -> list[Glance]:
-    return [glance._replace(heard=False) for glance in glances]
+def _unheard(glances: Glances) -> Glances:
+    return glances._replace(heard=np.zeros_like(glances.heard))

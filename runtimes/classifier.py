@@ -46,6 +46,27 @@ class Glance(NamedTuple):
     seen: bool
 
 
+class Glances(NamedTuple):
+    """Those at T snippets: `visual`, `audio`, `context` [T,d], `centres` [T,2], `heard`, `seen` [T] (0, 1).
+
+    Of a snippet that holds nothing the first three are zeros, and its centre means nothing.
+    """
+
+    visual: Floats
+    audio: Floats
+    context: Floats
+    centres: Floats
+    heard: Floats
+    seen: Floats
+
+
+def gathered(glances: Sequence[Glance]) -> Glances:
+    """Single glances in the order of their snippets."""
+    visual, audio, context, centres, heard, seen = zip(*glances, strict=True)
+    rows = (np.stack(each) for each in (visual, audio, context))
+    return Glances(*rows, *(np.array(each, np.float32) for each in (centres, heard, seen)))
+
+
 @dataclass(frozen=True, eq=False)
 class Choice:
     """What the T snippets came to: `saliency` [T], `tokens` [1,2T,d], the glance's own `logits` [C], the chosen."""
@@ -93,7 +114,7 @@ class Classifier:
         self.meter = Meter(engine, {graph: record.macs for graph, record in records.items()})
         # filled again and again, so that an engine needs to bind them only once
         self._snippets = input_buffers(engine, records["glance"], self.config.snippets)
-        self._there = [(False, False)] * self.config.snippets  # picture and sound of each
+        self._there = np.zeros((2, self.config.snippets), np.float32)  # pictures and sounds of each: 0 or 1
         self._batch = patch_batch(records["focus"].inputs)  # patches of one call of focus
         self._patches = input_buffers(engine, records["focus"], math.ceil(self.config.chosen / self._batch))
         self._inputs = {graph: input_buffers(engine, records[graph])[0] for graph in ("select", "classify")}
@@ -130,7 +151,8 @@ class Classifier:
         else:
             preparing = perf_counter()
             there = [index for index in choice.selected if clip.seen[index]]
-            middles = {index: self._patch_of(clip, slot, index, glances[index]) for slot, index in enumerate(there)}
+            centres = glances.centres.tolist()
+            middles = {index: self._patch_of(clip, slot, index, centres[index]) for slot, index in enumerate(there)}
             decode += perf_counter() - preparing
             looks = self.look_all(middles)
             logits = self.decide(choice, glances, looks)
@@ -161,39 +183,35 @@ class Classifier:
             _unit_range(picture.squashed(self.config.frame.size), inputs["frame"][0])
         inputs["mel"][0] = 0 if mel is None else mel
         inputs["heard"][0] = mel is not None
-        self._there[slot] = picture is not None, mel is not None
+        self._there[:, slot] = picture is not None, mel is not None
 
     def glance(self, slot: int) -> Glance:
         """Glance at the snippet that was laid out in `slot`."""
-        seen, heard = self._there[slot]
+        seen, heard = map(bool, self._there[:, slot].tolist())
         return self.glance_at(self._snippets[slot], seen, heard) if seen or heard else self.nothing
 
     def glance_at(self, inputs: Arrays, seen: bool, heard: bool) -> Glance:
         """Run `glance` on its graph's `inputs`."""
-        return self._glanced(self.meter.run("glance", inputs), [(seen, heard)])[0]
-
-    def _glanced(self, found: Arrays, there: Sequence[tuple[bool, bool]]) -> list[Glance]:
+        found = self.meter.run("glance", inputs)
         self._check_finite(found, "glance", "centre")
-        seen, heard = zip(*there, strict=True)
-        centres = map(tuple, found["centre"].tolist())
-        return list(map(Glance, found["visual"], found["audio"], found["context"], centres, heard, seen))
+        y, x = found["centre"][0].tolist()
+        return Glance(found["visual"][0], found["audio"][0], found["context"][0], (y, x), heard, seen)
 
-    def glance_all(self) -> list[Glance]:
+    def glance_all(self) -> Glances:
         """Glance at each snippet of a clip that holds anything; one at least does."""
-        present = [slot for slot, there in enumerate(self._there) if any(there)]
-        outputs = self.meter.run_each("glance", [self._snippets[slot] for slot in present])
-        glances = [self.nothing] * len(self._there)
-        for slot, glance in zip(present, self._glanced(outputs, [self._there[slot] for slot in present]), strict=True):
-            glances[slot] = glance
-        return glances
+        seen, heard = self._there.copy()
+        present = [slot for slot, there in enumerate(zip(seen.tolist(), heard.tolist(), strict=True)) if any(there)]
+        found = self.meter.run_each("glance", [self._snippets[slot] for slot in present])
+        self._check_finite(found, "glance", "centre")
+        if len(present) < len(seen):
+            found = {name: _spread(rows, present, len(seen)) for name, rows in found.items()}
+        return Glances(found["visual"], found["audio"], found["context"], found["centre"], heard, seen)
 
-    def choose(self, glances: Sequence[Glance]) -> Choice:
+    def choose(self, glances: Glances) -> Choice:
         """Score the window's T snippets and choose the k most salient."""
         inputs = self._inputs["select"]
-        np.concatenate([glance.visual for glance in glances], out=inputs["visual"].reshape(-1))
-        np.concatenate([glance.audio for glance in glances], out=inputs["audio"].reshape(-1))
-        inputs["heard"][0] = [glance.heard for glance in glances]
-        inputs["seen"][0] = [glance.seen for glance in glances]
+        for name in ("visual", "audio", "heard", "seen"):
+            inputs[name][0] = getattr(glances, name)
         found = self.meter.run("select", inputs)
         self._check_finite(found, "select", "saliency", "logits")
         saliency = found["saliency"][0]
@@ -221,29 +239,28 @@ class Classifier:
         # a last batch may have room to spare
         return {index: Look(local, middle) for (index, middle), local in zip(middles.items(), found, strict=False)}
 
-    def decide(self, choice: Choice, glances: Sequence[Glance], looks: Mapping[int, Look]) -> Floats:
+    def decide(self, choice: Choice, glances: Glances, looks: Mapping[int, Look]) -> Floats:
         """Fuse all that was found into logits [C]; `looks` by snippet, none where a chosen one has no picture."""
         inputs = self._inputs["classify"]
         for name in ("context", "local", "when", "used"):
             inputs[name].fill(0)
         inputs["tokens"][:] = choice.tokens  # another array would have to be bound anew
-        inputs["heard"][0] = [glance.heard for glance in glances]
-        inputs["seen"][0] = [glance.seen for glance in glances]
+        inputs["heard"][0], inputs["seen"][0] = glances.heard, glances.seen
         for slot, index in enumerate(choice.selected):
             inputs["when"][0, slot] = index
             inputs["used"][0, slot] = 1
             if index in looks:
-                inputs["context"][0, slot] = glances[index].context
+                inputs["context"][0, slot] = glances.context[index]
                 inputs["local"][0, slot] = looks[index].local
         found = self.meter.run("classify", inputs)
         self._check_finite(found, "classify", "logits")
         logits: Floats = found["logits"][0]
         return logits
 
-    def _patch_of(self, clip: Clip, slot: int, index: int, glance: Glance) -> tuple[float, float]:
+    def _patch_of(self, clip: Clip, slot: int, index: int, centre: Sequence[float]) -> tuple[float, float]:
         picture = clip.pictures[index]
         assert picture is not None, "a snippet that was seen has a picture"
-        return self.prepare_patch(slot, picture, glance.centre)
+        return self.prepare_patch(slot, picture, (centre[0], centre[1]))
 
     def _decision(
         self,
@@ -295,6 +312,13 @@ def _records(bundle: Bundle, engine: Engine) -> dict[str, GraphRecord]:
     if not variants:
         raise InputError(f"{bundle.path}: has no backend and precision with all of {', '.join(STAGES)}; export them.")
     return {graph: bundle.record(graph, *(variant if variant in variants else variants[0])) for graph in STAGES}
+
+
+def _spread(rows: Floats, places: Sequence[int], count: int) -> Floats:
+    """Rows [n, ...] at n places among `count`, zeros elsewhere."""
+    found = np.zeros((count, *rows.shape[1:]), np.float32)
+    found[places] = rows
+    return found
 
 
 def _unit_range(pixels: NDArray[np.uint8], out: Floats) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from avgn.errors import InputError, MissingError, ProofError
 from runtimes.backends import Arrays, check_inputs
 from runtimes.backends.checks import last_line
 from runtimes.backends.loaded import GraphEngine, LoadedGraph, joined
+from runtimes.backends.openvino_batches import batch_of, multiply
 from runtimes.backends.openvino_operators import operators
 from runtimes.backends.operators import Operator
 
@@ -52,17 +54,26 @@ class OpenVinoEngine(GraphEngine["_Graph"]):
 
 
 class _Graph(LoadedGraph):
-    """A compiled graph: an infer request for each set of `buffers`, and as many for others as are run at once."""
+    """A compiled graph: an infer request for each set of `buffers`, and as many for others as are run at once.
 
-    def __init__(self, record: GraphRecord, compiled: openvino.CompiledModel) -> None:
+    All `buffers` at once are run in batches, from the second time on: at the first compiling would take longer than
+    that saves. Not where there is one thread: such an engine is a live one's, which has no clips.
+    """
+
+    def __init__(self, record: GraphRecord, compile_for: Callable[[int], openvino.CompiledModel]) -> None:
+        compiled = compile_for(1)
+        self._compile_for = compile_for
         self._streams = int(compiled.get_property("NUM_STREAMS"))
         self.threads = int(compiled.get_property("INFERENCE_NUM_THREADS"))
         self._record, self._compiled = record, compiled
         self._first = record.inputs[0].name
         self._spares = [_Request(record, compiled)]
         self._own: dict[int, _Request] = {}  # by the identity of the first array, which the request keeps alive
-        self._row: list[_Request] = []  # those of the last `buffers`, and their outputs in a row
-        self._rows: dict[str, NDArray[Any]] = {}
+        self._row: list[_Request] = []  # those of the last `buffers`, in a row
+        self._inputs: dict[str, NDArray[Any]] = {}  # theirs, one after the other along the first axis
+        self._outputs: dict[str, NDArray[Any]] = {}
+        self._batches: list[_Request] = []  # what runs all of the row at once
+        self._whole = 0  # times that all of the row were run at once
 
     def ready(self, inputs: Arrays) -> _Request:
         return self.ready_each([inputs])[0]
@@ -79,7 +90,32 @@ class _Graph(LoadedGraph):
                 request, spares = self._spares[spares], spares + 1
             request.bind(inputs)
             found[id(request)] = request
-        return list(found.values())
+        requests = list(found.values())
+        whole = requests == self._row and all(request.at_home for request in requests)
+        return self._in_batches() if whole else requests
+
+    def _in_batches(self) -> list[_Request]:
+        """What runs all of the row, which is bound: requests of several each, or the row's own."""
+        self._whole += 1
+        if self._whole == 2 and self._streams > 1:
+            self._batches = self._made_in_batches(batch_of(len(self._row), self._streams))
+        return self._batches
+
+    def _made_in_batches(self, size: int) -> list[_Request]:
+        """Requests on the row's memory, `size` snippets each; the row's own where the graph cannot be had so."""
+        if size == 1:
+            return self._row
+        try:
+            compiled = self._compile_for(size)
+        except MissingError:
+            return self._row
+        record = replace(
+            self._record,
+            inputs=tuple(_several(spec, size) for spec in self._record.inputs),
+            outputs=tuple(_several(spec, size) for spec in self._record.outputs),
+        )
+        parts = zip(*(_cut(whole, len(self._row) // size) for whole in (self._outputs, self._inputs)), strict=True)
+        return [_Request(record, compiled, outputs, inputs) for outputs, inputs in parts]
 
     def call(self, ready: _Request) -> _Request:
         ready.infer()
@@ -97,11 +133,10 @@ class _Graph(LoadedGraph):
 
     def told(self, found: Sequence[_Request]) -> dict[str, NDArray[Any]]:
         """What lies in a row is copied at once: other cores wrote it, and piece by piece that takes twice as long."""
-        if list(found) == self._row[: len(found)]:
-            return {
-                name: whole[: len(found)].reshape(-1, *whole.shape[2:]).copy() for name, whole in self._rows.items()
-            }
-        return joined([request.outputs for request in found])
+        each = list(found)
+        if each in (self._row, self._batches):
+            return {name: whole.copy() for name, whole in self._outputs.items()}
+        return joined([request.outputs for request in each])
 
     def inputs(self) -> dict[str, NDArray[Any]]:
         """Copies of some inputs that were run: of a buffer, or the last others."""
@@ -113,29 +148,40 @@ class _Graph(LoadedGraph):
         return operators(self._compiled, self._spares[0].request, calls)
 
     def buffers(self, count: int) -> list[dict[str, NDArray[Any]]]:
-        self._rows = {spec.name: np.zeros((count, *spec.shape), spec.dtype) for spec in self._record.outputs}
-        outputs = [{name: whole[place] for name, whole in self._rows.items()} for place in range(count)]
-        self._row = [_Request(self._record, self._compiled, each) for each in outputs]
-        made = [request.own_inputs() for request in self._row]
-        self._own |= {id(arrays[self._first]): request for arrays, request in zip(made, self._row, strict=True)}
-        return made
+        self._inputs, self._outputs = (
+            {spec.name: np.zeros(_several(spec, count).shape, spec.dtype) for spec in specs}
+            for specs in (self._record.inputs, self._record.outputs)
+        )
+        inputs, outputs = _cut(self._inputs, count), _cut(self._outputs, count)
+        self._row = [_Request(self._record, self._compiled, *parts) for parts in zip(outputs, inputs, strict=True)]
+        self._batches, self._whole = self._row, 0
+        self._own |= {id(arrays[self._first]): request for arrays, request in zip(inputs, self._row, strict=True)}
+        return inputs
 
 
 class _Request:
     """An infer request whose tensors are numpy arrays: inputs are the caller's own; copy the `outputs`."""
 
     def __init__(
-        self, record: GraphRecord, compiled: openvino.CompiledModel, outputs: dict[str, NDArray[Any]] | None = None
+        self,
+        record: GraphRecord,
+        compiled: openvino.CompiledModel,
+        outputs: Arrays | None = None,
+        inputs: Arrays | None = None,
     ) -> None:
+        """On the caller's `outputs`, or its own; `at_home` where those bound are the very arrays in `inputs`."""
         self.name = record.graph
         self.specs = record.inputs
         self.request = compiled.create_infer_request()
-        inputs = _ports(record, record.inputs, compiled.inputs)
-        places = _ports(record, record.outputs, compiled.outputs)
-        self._slots = [_Slot(spec.name, spec.shape, np.dtype(spec.dtype), inputs[spec.name]) for spec in record.inputs]
+        taken, given = _ports(record, record.inputs, compiled.inputs), _ports(record, record.outputs, compiled.outputs)
+        self._slots = [_Slot(spec.name, spec.shape, np.dtype(spec.dtype), taken[spec.name]) for spec in record.inputs]
         self.outputs = outputs or {spec.name: np.zeros(spec.shape, spec.dtype) for spec in record.outputs}
         for name, array in self.outputs.items():
-            self.request.set_output_tensor(places[name], openvino.Tensor(array, shared_memory=True))
+            self.request.set_output_tensor(given[name], openvino.Tensor(array, shared_memory=True))
+        self._home = inputs
+        self.at_home = False
+        if inputs is not None:
+            self.bind(inputs)
 
     def bind(self, inputs: Arrays) -> None:
         """Check the inputs, and bind those that are not bound yet."""
@@ -163,19 +209,13 @@ class _Request:
             for slot in self._slots
         }
 
-    def own_inputs(self) -> dict[str, NDArray[Any]]:
-        """Zeroed arrays, bound for good unless others are given to `run`."""
-        arrays = {slot.name: np.zeros(slot.shape, slot.dtype) for slot in self._slots}
-        for slot in self._slots:
-            self._bind(slot, arrays[slot.name])
-        return arrays
-
     def _bind(self, slot: _Slot, value: NDArray[Any]) -> None:
         """Make `value` the input's memory. An array given again and again (a reused buffer) is bound only once."""
         shared = value.flags.c_contiguous and value.flags.writeable
         memory = value if shared else np.array(value, order="C")
         self.request.set_input_tensor(slot.index, openvino.Tensor(memory, shared_memory=True))
         slot.memory, slot.bound = memory, value if shared else None
+        self.at_home = self._home is not None and all(each.bound is self._home[each.name] for each in self._slots)
 
 
 class _Slot:
@@ -202,7 +242,8 @@ def open_engine(bundle: Bundle, precision: str, threads: int | None, cache: Path
         record = bundle.record(graph, NAME, precision)
         # each stream has counters of its own, so what is counted runs in one
         how = options(precision, threads, several.get(graph, False) and not counting)
-        return _Graph(record, _compile(core, bundle, record, how | ({"PERF_COUNT": True} if counting else {})))
+        how |= {"PERF_COUNT": True} if counting else {}
+        return _Graph(record, lambda size: _compile(core, bundle, record, how, size))
 
     return OpenVinoEngine(precision, load, lambda graph: load(graph, counting=True))
 
@@ -233,8 +274,9 @@ def _failed(graph: str, fault: RuntimeError) -> MissingError:
 
 
 def _compile(
-    core: openvino.Core, bundle: Bundle, record: GraphRecord, options: dict[str, Any]
+    core: openvino.Core, bundle: Bundle, record: GraphRecord, options: dict[str, Any], size: int
 ) -> openvino.CompiledModel:
+    """For `size` times as much as the file's graph takes."""
     files = bundle.read(record)
     parts = {Path(name).suffix: data for name, data in files.items()}
     if set(parts) != {".xml", ".bin"}:
@@ -244,9 +286,21 @@ def _compile(
     except RuntimeError as fault:
         raise InputError(f"{bundle.path}: {NAME} cannot read {record.graph} ({last_line(fault)}).") from fault
     try:
+        if size > 1:
+            multiply(model, size)
         return core.compile_model(model, "CPU", options)
     except RuntimeError as fault:
         raise MissingError(f"{NAME}: {record.graph} cannot be compiled here ({last_line(fault)}).") from fault
+
+
+def _several(spec: TensorSpec, size: int) -> TensorSpec:
+    return replace(spec, shape=(size * spec.shape[0], *spec.shape[1:]))
+
+
+def _cut(wholes: Arrays, count: int) -> list[dict[str, NDArray[Any]]]:
+    """Arrays by name, each in `count` equal parts along its first axis: no copies."""
+    parts = {name: np.split(whole, count) for name, whole in wholes.items()}
+    return [{name: each[place] for name, each in parts.items()} for place in range(count)]
 
 
 def _ports(record: GraphRecord, specs: Sequence[TensorSpec], ports: Sequence[Any]) -> dict[str, int]:

@@ -13,7 +13,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING
 
 from avgn.selection import top_k
-from runtimes.classifier import MIDDLE, Choice, Classifier, Floats, Glance, Look
+from runtimes.classifier import MIDDLE, Choice, Classifier, Floats, Glance, Look, gathered
 from runtimes.live.budget import Budget
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ class Window:
         classifier = self._classifier
         missing = classifier.config.snippets - len(self._entries)
         found = [self._nothing] * missing + [entry for _, entry in self._entries]
-        glances = [entry.glance for entry in found]
+        glances = gathered([entry.glance for entry in found])
         self._budget.earn(self._entries[-1][0])
         choice = classifier.choose(glances)
         exited = may_exit and classifier.exits(choice)
@@ -137,8 +137,8 @@ class Window:
             new_focus=len(new),
             exited=not choice.selected,
             logits=logits,
-            heard=any(glance.heard for glance in glances),
-            seen=any(glance.seen for glance in glances),
+            heard=bool(glances.heard.any()),
+            seen=bool(glances.seen.any()),
             macs=meter.macs,
             timings_ms={"prepare": self._preparing * 1e3, "crop": self._cropping * 1e3, **meter.ms},
         )

@@ -84,11 +84,12 @@ def test_the_dense_graphs_compute_what_the_dense_net_does(monkeypatch):
     heard[0, 1] = 0
     with torch.inference_mode():
         truth = model(Batch(frames, frames, mel, heard, seen)).numpy()
-    for index, request in enumerate(requests["frame"]):
-        for place, value in enumerate((frames[:, index], mel[:, index])):
+    parts = zip(*(value[0].chunk(len(requests["frame"])) for value in (frames, mel)), strict=True)  # batches of frames
+    for request, values in zip(requests["frame"], parts, strict=True):
+        for place, value in enumerate(values):
             request.set_input_tensor(place, ov.Tensor(value.numpy().copy()))
     side_by_side(requests["frame"])
     made = [[request.get_output_tensor(place).data.copy() for place in range(3)] for request in requests["frame"]]
-    local, context, audio = (np.stack(parts, 1) for parts in zip(*made, strict=True))
+    local, context, audio = (np.concatenate(each)[None] for each in zip(*made, strict=True))
     logits = requests["fusion"][0].infer([context, local, audio, seen.numpy(), heard.numpy()])[0]
     np.testing.assert_allclose(logits, truth, rtol=1e-3, atol=1e-4)
