@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from avgn.errors import InputError, MissingError
 from runtimes.backends import Arrays, check_inputs
 from runtimes.backends.checks import check_graph, last_line, only_file
-from runtimes.backends.loaded import GraphEngine, LoadedGraph, joined
+from runtimes.backends.loaded import GraphEngine, LoadedGraph
 from runtimes.machine import usable_cores
 
 if TYPE_CHECKING:
@@ -49,8 +49,8 @@ class _Method(LoadedGraph):
         import torch
 
         check_inputs(self._record.graph, self._record.inputs, inputs)
-        arrays = [np.require(inputs[spec.name], requirements=("C", "W")) for spec in self._record.inputs]
-        return tuple(map(torch.from_numpy, arrays))
+        arrays = (inputs[spec.name] for spec in self._record.inputs)
+        return tuple(torch.from_numpy(value if value.flags.carray else value.copy(order="C")) for value in arrays)
 
     def call(self, ready: tuple[Any, ...]) -> Sequence[Any]:
         """What it gives are copies of the runtime's own."""
@@ -61,8 +61,10 @@ class _Method(LoadedGraph):
         return outputs
 
     def told(self, found: Sequence[Sequence[Any]]) -> dict[str, NDArray[Any]]:
-        names = [spec.name for spec in self._record.outputs]
-        return joined([dict(zip(names, (output.numpy() for output in each), strict=True)) for each in found])
+        import torch
+
+        columns = zip(self._record.outputs, zip(*found, strict=True), strict=True)
+        return {spec.name: torch.cat(tensors).numpy() for spec, tensors in columns}
 
 
 def open_engine(bundle: Bundle, precision: str, threads: int | None, cache: Path | None) -> ExecuTorchEngine:
