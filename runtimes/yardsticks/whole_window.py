@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from math import gcd
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from runtimes.decision import Decision
 
 HOP, HOST, WHOLE = "live hop", "live hop, our code", "whole window"
-HOPS = 6  # in a row: the focus net is called now and then only, and a hop is short
 
 
 class Slide:
@@ -34,7 +34,8 @@ class Slide:
     @property
     def period(self) -> int:
         """Hops until the same snippets come again."""
-        return len(self._window.clip.pictures)
+        count = len(self._window.clip.pictures)
+        return count // gcd(count, self._settings.hop)
 
     def hop(self) -> Answer:
         """Take in what is new, and decide."""
@@ -60,7 +61,8 @@ class Slide:
 def whole_window(contest: Contest) -> list[Contestant]:
     """For each variant: a hop, and the window that it ends with from scratch; decoding is part of neither.
 
-    And what of a hop is neither the engine's own calls nor making pixels, log-mels and patches.
+    A hop is the mean of all until the same snippets come again, since the focus net is called in some of them only. And
+    what of a hop is neither the engine's own calls nor making pixels, log-mels and patches.
     """
     return [_contestant(subject) for subject in contest.subjects]
 
@@ -74,9 +76,9 @@ def _contestant(subject: Subject) -> Contestant:
     def measure() -> Timed:
         engine.spent.clear()
         answers: list[Answer] = []
-        hop = timed(lambda: answers.append(slide.hop()), HOPS)
+        hop = timed(lambda: answers.append(slide.hop()), slide.period)
         prepared = sum(answer.timings_ms[step] for answer in answers for step in ("prepare", "crop"))
         host = hop - prepared - sum(engine.spent.values())
-        return {HOP: hop / HOPS, HOST: host / HOPS, WHOLE: timed(slide.whole)}
+        return {HOP: hop / slide.period, HOST: host / slide.period, WHOLE: timed(slide.whole)}
 
     return subject.contestant(macs, measure)
