@@ -98,7 +98,7 @@ def classifier(bundle):
 
 def lowest_where_nothing_is(choice, glances):
     """As the real `select` has it; the tiny one does not."""
-    there = [glance.seen or glance.heard for glance in glances]
+    there = (glances.seen + glances.heard) > 0
     return replace(choice, saliency=np.where(there, choice.saliency, np.float32(-1e4)))
 
 
