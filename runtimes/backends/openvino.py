@@ -105,17 +105,17 @@ class _Graph(LoadedGraph):
         """Requests on the row's memory, `size` snippets each; the row's own where the graph cannot be had so."""
         if size == 1:
             return self._row
-        try:
-            compiled = self._compile_for(size)
-        except MissingError:
-            return self._row
         record = replace(
             self._record,
             inputs=tuple(_several(spec, size) for spec in self._record.inputs),
             outputs=tuple(_several(spec, size) for spec in self._record.outputs),
         )
         parts = zip(*(_cut(whole, len(self._row) // size) for whole in (self._outputs, self._inputs)), strict=True)
-        return [_Request(record, compiled, outputs, inputs) for outputs, inputs in parts]
+        try:
+            compiled = self._compile_for(size)
+            return [_Request(record, compiled, outputs, inputs) for outputs, inputs in parts]
+        except (InputError, MissingError, ProofError):  # inner shapes of its own; or the file has gone since
+            return self._row
 
     def call(self, ready: _Request) -> _Request:
         ready.infer()
