@@ -130,8 +130,7 @@ def compiled(graphs: Mapping[str, Graph], threads: int | None, counts: Mapping[s
         how = options("fp32", threads, several=count > 1)
         model = core.read_model(files[".xml"], files[".bin"])
         ready = core.compile_model(model, "CPU", how)
-        streams = int(ready.get_property("NUM_STREAMS"))
-        size = batch_of(count, streams) if streams > 1 else 1
+        size = batch_of(count, int(ready.get_property("NUM_STREAMS")))
         if size > 1:
             multiply(model, size)
             ready = core.compile_model(model, "CPU", how)

@@ -173,7 +173,7 @@ def choose_variant(
 def input_buffers(engine: Engine, record: GraphRecord, count: int = 1) -> list[dict[str, NDArray[Any]]]:
     """`count` sets of zeroed input arrays of a graph, to be filled again and again: the engine's own where it has some.
 
-    They are float32 but for whole numbers: an engine that wants int8 converts by itself.
+    They are float32 but for whole numbers: Core ML, which wants pictures, converts by itself.
     """
     if hasattr(engine, "buffers"):
         made: list[dict[str, NDArray[Any]]] = engine.buffers(record.graph, count)

@@ -17,7 +17,7 @@ from avgn.errors import InputError, MissingError, ProofError
 from runtimes.backends import Arrays, check_inputs
 from runtimes.backends.checks import last_line
 from runtimes.backends.loaded import GraphEngine, LoadedGraph, joined
-from runtimes.backends.openvino_batches import batch_of, multiply
+from runtimes.backends.openvino_batches import PATIENCE, batch_of, multiply
 from runtimes.backends.openvino_operators import operators
 from runtimes.backends.operators import Operator
 
@@ -48,6 +48,10 @@ class OpenVinoEngine(GraphEngine["_Graph"]):
         """`count` sets of input arrays, each with an infer request of its own: running one binds nothing anew."""
         return self._graph(graph).buffers(count)
 
+    def in_batches(self, graph: str) -> None:
+        """Do not wait for many clips: compile batches of `graph` now, for all of its last `buffers` at once."""
+        self._graph(graph).in_batches()
+
     def operators(self, graph: str, calls: int) -> tuple[Operator, ...]:
         """Mean time of each operator over `calls` runs of a copy of `graph` that counts (see `backends.operators`)."""
         return self._count(graph).operators(self._graph(graph).inputs(), calls)
@@ -56,8 +60,7 @@ class OpenVinoEngine(GraphEngine["_Graph"]):
 class _Graph(LoadedGraph):
     """A compiled graph: an infer request for each set of `buffers`, and as many for others as are run at once.
 
-    All `buffers` at once are run in batches, from the second time on: at the first compiling would take longer than
-    that saves. Not where there is one thread: such an engine is a live one's, which has no clips.
+    All `buffers` at once are run in batches, once that has happened often enough to pay for compiling them.
     """
 
     def __init__(self, record: GraphRecord, compile_for: Callable[[int], openvino.CompiledModel]) -> None:
@@ -92,14 +95,18 @@ class _Graph(LoadedGraph):
             found[id(request)] = request
         requests = list(found.values())
         whole = requests == self._row and all(request.at_home for request in requests)
-        return self._in_batches() if whole else requests
+        return self._whole_row() if whole else requests
 
-    def _in_batches(self) -> list[_Request]:
+    def _whole_row(self) -> list[_Request]:
         """What runs all of the row, which is bound: requests of several each, or the row's own."""
         self._whole += 1
-        if self._whole == 2 and self._streams > 1:
-            self._batches = self._made_in_batches(batch_of(len(self._row), self._streams))
+        if self._whole == PATIENCE:
+            self.in_batches()
         return self._batches
+
+    def in_batches(self) -> None:
+        """From now on run all of the row in batches, where they can be had; it takes the time of compiling."""
+        self._batches, self._whole = self._made_in_batches(batch_of(len(self._row), self._streams)), PATIENCE
 
     def _made_in_batches(self, size: int) -> list[_Request]:
         """Requests on the row's memory, `size` snippets each; the row's own where the graph cannot be had so."""
